@@ -1,0 +1,308 @@
+import { abortable, delay } from "@std/async";
+import { getLogger } from "@logtape/logtape";
+import { PixlError } from "../errors.ts";
+import { backoffMs } from "./backoff.ts";
+import type { Broker, Delivery, Subscription } from "./broker.ts";
+import { MalformedMessageError } from "./errors.ts";
+import { decodeMessage, type StudyMessage } from "./message.ts";
+import type { Handler, Outcome } from "./outcome.ts";
+
+const log = getLogger(["pixl", "queue", "consumer"]);
+
+/** What a consumer needs of a rate limiter; {@linkcode TokenBucket} of `@pixl/core/rate-limiter` is one. */
+export interface Limiter {
+  /** Waits for a token. */
+  take(n?: number, options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Gives back a token that was not used. */
+  refund(n?: number): void;
+}
+
+/** How a consumer works through a queue. */
+export interface ConsumeOptions {
+  /** Paces the studies: a token is taken before a message is taken from the broker. Without one there is no limit. */
+  readonly limiter?: Limiter;
+  /** Most studies in hand at once. @default {5} */
+  readonly concurrency?: number;
+  /** Attempts before a message goes to the dead-letter queue. @default {5} */
+  readonly maxAttempts?: number;
+  /** Working time allowed to one handler call, in milliseconds. @default {240_000} */
+  readonly handlerTimeoutMs?: number;
+  /** The pause before the next attempt, in milliseconds. @default {backoffMs} */
+  readonly backoff?: (attempt: number) => number;
+  /** Called before a message goes to the dead-letter queue; without a message if it could not be read. */
+  readonly onDeadLetter?: (message: StudyMessage | undefined, reason: string) => Promise<void>;
+  /** Called after each disposition, to show progress. */
+  readonly onOutcome?: (outcome: keyof ConsumerCounts) => void;
+}
+
+/** What became of the messages so far. */
+export interface ConsumerCounts {
+  /** Acknowledged. */
+  readonly done: number;
+  /** Put back as the next attempt. */
+  readonly retried: number;
+  /** Put back without counting an attempt. */
+  readonly requeued: number;
+  /** Moved to the dead-letter queue. */
+  readonly dead: number;
+  /** Handed back at a stop, or lost to another consumer: they come again. */
+  readonly returned: number;
+}
+
+/** How a consumer stops. */
+export interface StopOptions {
+  /** Time allowed to what is in hand, in milliseconds, before its handlers are aborted and its messages handed back. @default {30_000} */
+  readonly graceMs?: number;
+}
+
+/** Works through one queue until it is stopped. Made by {@linkcode consume}. */
+export class Consumer implements AsyncDisposable {
+  readonly #broker: Broker;
+  readonly #queue: string;
+  readonly #handler: Handler;
+  readonly #options: Required<Omit<ConsumeOptions, "limiter" | "onDeadLetter" | "onOutcome">> & ConsumeOptions;
+  readonly #subscription: Subscription;
+  readonly #stopTaking = new AbortController();
+  readonly #giveUp = new AbortController();
+  readonly #working = new Set<Promise<void>>();
+  readonly #counts: { -readonly [K in keyof ConsumerCounts]: number } = {
+    done: 0,
+    retried: 0,
+    requeued: 0,
+    dead: 0,
+    returned: 0,
+  };
+  #taken = 0;
+  readonly #loop: Promise<void>;
+
+  /** Use {@linkcode consume}. */
+  constructor(broker: Broker, queue: string, subscription: Subscription, handler: Handler, options: ConsumeOptions) {
+    this.#broker = broker;
+    this.#queue = queue;
+    this.#subscription = subscription;
+    this.#handler = handler;
+    this.#options = {
+      concurrency: 5,
+      maxAttempts: 5,
+      handlerTimeoutMs: 240_000,
+      backoff: backoffMs,
+      ...options,
+    };
+    this.#loop = this.#takeInTurn();
+    // Whoever awaits `finished` sees a failure; that nobody does must not end the process.
+    this.#loop.catch(() => {});
+  }
+
+  /** What became of the messages so far. */
+  get counts(): ConsumerCounts {
+    return { ...this.#counts };
+  }
+
+  /** How many are in hand. */
+  get inHand(): number {
+    return this.#working.size;
+  }
+
+  /** Resolves when the consumer was stopped. @throws {QueueError} If the queue failed for good: nothing more is taken. */
+  get finished(): Promise<void> {
+    return this.#loop;
+  }
+
+  /**
+   * Resolves when the queue is empty: nothing ready, nothing delayed, nothing in hand.
+   *
+   * @param options A signal that ends the wait.
+   * @throws {QueueError} If the queue failed meanwhile.
+   */
+  async idle(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    const signal = options.signal ?? this.#stopTaking.signal;
+    for (;;) {
+      await Promise.race([delay(100, { signal }), this.#loop]);
+      const taken = this.#taken;
+      if (this.#working.size > 0) continue;
+      const depth = await this.#broker.depth(this.#queue, { signal });
+      const left = depth.ready + depth.delayed + (depth.inHand ?? 0);
+      if (left === 0 && this.#working.size === 0 && this.#taken === taken) return;
+    }
+  }
+
+  /** Takes nothing new, lets what is in hand finish within the grace period, hands back the rest. Calling it twice is harmless. */
+  async stop(options: StopOptions = {}): Promise<void> {
+    const { graceMs = 30_000 } = options;
+    this.#stopTaking.abort(new DOMException("The consumer was stopped", "AbortError"));
+    const timer = setTimeout(
+      () => this.#giveUp.abort(new DOMException("The grace period is over", "AbortError")),
+      graceMs,
+    );
+    try {
+      await this.#loop.catch(() => {});
+      await Promise.all(this.#working);
+      await this.#subscription[Symbol.asyncDispose]();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The same as {@linkcode stop} with the default grace period. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /** One message at a time asks for a token, so that an idle queue holds no more than one beside the bucket. */
+  async #takeInTurn(): Promise<void> {
+    const { signal } = this.#stopTaking;
+    while (!signal.aborted) {
+      while (this.#working.size >= this.#options.concurrency) await Promise.race(this.#working);
+      const delivery = await this.#next(signal);
+      if (delivery === undefined) return;
+      this.#taken += 1;
+      const work = this.#work(delivery).finally(() => this.#working.delete(work));
+      this.#working.add(work);
+    }
+  }
+
+  async #next(signal: AbortSignal): Promise<Delivery | undefined> {
+    const { limiter } = this.#options;
+    let token = false;
+    try {
+      await limiter?.take(1, { signal });
+      token = true;
+      const asked = performance.now();
+      const delivery = await this.#subscription.next({ signal });
+      token = false;
+      if (limiter !== undefined && performance.now() - asked > IDLE_MS) {
+        // The bucket filled up while this token was held: a full bucket and one more would be a larger burst than allowed.
+        limiter.refund();
+        await limiter.take();
+      }
+      return delivery;
+    } catch (error) {
+      if (token) limiter?.refund();
+      if (signal.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  async #work(delivery: Delivery): Promise<void> {
+    try {
+      const outcome = await this.#outcome(delivery);
+      await this.#dispose(delivery, outcome);
+    } catch (error) {
+      this.#count("returned");
+      log.warn("Message {messageId} could not be answered and will come again ({code})", {
+        messageId: delivery.messageId,
+        code: codeOf(error),
+      });
+    }
+  }
+
+  async #outcome(delivery: Delivery): Promise<{ message?: StudyMessage; outcome: Outcome | { kind: "release" } }> {
+    let message: StudyMessage;
+    try {
+      message = decodeMessage(delivery.body);
+    } catch (error) {
+      if (!(error instanceof MalformedMessageError)) throw error;
+      return { outcome: { kind: "discard", reason: error.message } };
+    }
+    const timeout = new AbortController();
+    const { handlerTimeoutMs } = this.#options;
+    const timer = setTimeout(() => timeout.abort(new DOMException("Timed out", "TimeoutError")), handlerTimeoutMs);
+    const signal = AbortSignal.any([delivery.lost, this.#giveUp.signal, timeout.signal]);
+    try {
+      const context = { attempt: delivery.attempt, messageId: delivery.messageId, signal };
+      return { message, outcome: await abortable(this.#handler(message, context), signal) };
+    } catch (error) {
+      if (delivery.lost.aborted) throw error;
+      if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
+      const reason = timeout.signal.aborted ? `no answer within ${handlerTimeoutMs} ms` : codeOf(error);
+      return { message, outcome: { kind: "retry", reason } };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #dispose(
+    delivery: Delivery,
+    { message, outcome }: { message?: StudyMessage; outcome: Outcome | { kind: "release" } },
+  ): Promise<void> {
+    const { maxAttempts, backoff } = this.#options;
+    switch (outcome.kind) {
+      case "done":
+        await delivery.acknowledge();
+        return this.#count("done");
+      case "release":
+        await delivery.release();
+        return this.#count("returned");
+      case "requeue":
+        await delivery.requeue(outcome.afterMs ?? 1_000);
+        this.#log(delivery, "put back", outcome.reason);
+        return this.#count("requeued");
+      case "retry":
+        if (delivery.attempt >= maxAttempts) {
+          return await this.#bury(delivery, message, `${outcome.reason}, attempt ${delivery.attempt}`);
+        }
+        await delivery.retry(outcome.afterMs ?? backoff(delivery.attempt));
+        this.#log(delivery, "tried again later", outcome.reason);
+        return this.#count("retried");
+      case "discard":
+        return await this.#bury(delivery, message, outcome.reason);
+    }
+  }
+
+  async #bury(delivery: Delivery, message: StudyMessage | undefined, reason: string): Promise<void> {
+    await this.#options.onDeadLetter?.(message, reason);
+    await delivery.deadLetter(reason);
+    log.error("Message {messageId} moved to the dead-letter queue: {reason}", {
+      messageId: delivery.messageId,
+      reason,
+    });
+    this.#count("dead");
+  }
+
+  #log(delivery: Delivery, what: string, reason: string): void {
+    const { messageId, attempt } = delivery;
+    log.info("Message {messageId} is {what} (attempt {attempt}): {reason}", { messageId, what, attempt, reason });
+  }
+
+  #count(what: keyof ConsumerCounts): void {
+    this.#counts[what] += 1;
+    this.#options.onOutcome?.(what);
+  }
+}
+
+/** A wait for a message that is longer than this, in milliseconds, means that the queue was idle. */
+const IDLE_MS = 50;
+
+function codeOf(error: unknown): string {
+  if (error instanceof PixlError) return error.code;
+  return error instanceof Error ? error.name : "unknown error";
+}
+
+/**
+ * Starts to work through a queue.
+ *
+ * @param broker Where the queue is; it was declared there.
+ * @param queue The queue's name.
+ * @param handler Works on one study; its return value decides what becomes of the message.
+ * @param options Pace, concurrency and attempts.
+ * @returns The running consumer.
+ * @throws {RangeError} If `concurrency` or `maxAttempts` is no whole number of at least 1.
+ */
+export async function consume(
+  broker: Broker,
+  queue: string,
+  handler: Handler,
+  options: ConsumeOptions = {},
+): Promise<Consumer> {
+  for (const name of ["concurrency", "maxAttempts"] as const) {
+    const value = options[name];
+    if (value !== undefined && (!Number.isSafeInteger(value) || value < 1)) {
+      throw new RangeError(
+        `Cannot consume as '${name}' must be a whole number of at least 1: current value is ${value}`,
+      );
+    }
+  }
+  const prefetch = options.limiter === undefined ? options.concurrency ?? 5 : 0;
+  const subscription = await broker.subscribe(queue, { prefetch });
+  return new Consumer(broker, queue, subscription, handler, options);
+}

@@ -1,0 +1,177 @@
+import { createHash } from "node:crypto";
+import * as v from "valibot";
+import { MalformedMessageError } from "./errors.ts";
+import { plainFromJsonpickle } from "./jsonpickle.ts";
+import { normaliseTimestamp } from "./timestamp.ts";
+
+/** One study that is wanted: what travels on the queues, as JSON with these names. */
+export interface StudyMessage {
+  /** The hospital's number of the patient (medical record number). Identifies a person: never logged. */
+  readonly mrn: string;
+  /** The hospital's number of the study. Identifies a person: never logged. */
+  readonly accession_number: string;
+  /** Day of the study, `YYYY-MM-DD`. */
+  readonly study_date: string;
+  /** The OMOP id of the procedure, unique in its extract. */
+  readonly procedure_occurrence_id: number;
+  /** The project's slug. */
+  readonly project_name: string;
+  /** When the extract was made: ISO 8601, with the offset it was given with, or none. */
+  readonly extract_generated_timestamp: string;
+  /** DICOM Study Instance UID, where it is known beforehand. */
+  readonly study_uid?: string;
+  /** DICOM Series Instance UID, where only one series is wanted. */
+  readonly series_uid?: string;
+}
+
+/** The longest body that is read, in bytes. A study message has about 300. */
+export const MAX_BODY_BYTES = 1 << 20;
+
+const text = (max: number) =>
+  v.pipe(
+    v.string("must be text"),
+    v.trim(),
+    v.nonEmpty("must not be empty"),
+    v.maxLength(max, `must have at most ${max} characters`),
+    // deno-lint-ignore no-control-regex -- control characters are what it looks for
+    v.regex(/^[^\u0000-\u001f\u007f]*$/, "must not hold control characters"),
+  );
+
+const timestamp = v.pipe(
+  v.string("must be text"),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    const normal = normaliseTimestamp(dataset.value);
+    if (normal === undefined) {
+      addIssue({ message: "must be an ISO 8601 date and time" });
+      return NEVER;
+    }
+    return normal;
+  }),
+);
+
+/** PS3.5 section 9.1: digits and dots, at most 64 characters. */
+const uid = v.pipe(text(64), v.regex(/^[0-9]+(\.[0-9]+)*$/, "must be a DICOM UID"));
+
+const schema = v.object({
+  mrn: text(256),
+  accession_number: text(256),
+  study_date: v.pipe(v.string("must be text"), v.check(isDate, "must be a date as YYYY-MM-DD")),
+  procedure_occurrence_id: v.pipe(
+    v.number("must be a number"),
+    v.safeInteger("must be a whole number"),
+  ),
+  project_name: v.pipe(text(512), v.regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, "must be a slug: a-z, 0-9 and single dashes")),
+  extract_generated_timestamp: timestamp,
+  study_uid: v.optional(v.nullish(uid)),
+  series_uid: v.optional(v.nullish(uid)),
+});
+
+/** Whether the text is a day that exists, as `YYYY-MM-DD`. */
+export function isDate(text: string): boolean {
+  const parts = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text);
+  if (parts === null) return false;
+  const date = new Date(`${text}T00:00:00Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text);
+}
+
+/**
+ * Checks a message and brings it into its one form: text trimmed, time stamp normalised, unknown fields dropped.
+ *
+ * @param value Anything.
+ * @returns The message.
+ * @throws {MalformedMessageError} Naming the first field that is wrong, never its value.
+ *
+ * @example
+ * ```ts
+ * import { checkMessage } from "@pixl/core/queue";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(() => checkMessage({ mrn: "" }), Error, "'mrn' must not be empty");
+ * ```
+ */
+export function checkMessage(value: unknown): StudyMessage {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (!result.success) {
+    const issue = result.issues[0];
+    const field = v.getDotPath(issue);
+    const missing = issue.input === undefined;
+    throw new MalformedMessageError(
+      field === null ? "it must be a JSON object" : `'${field}' ${missing ? "is missing" : issue.message}`,
+    );
+  }
+  const { study_uid, series_uid, ...required } = result.output;
+  return {
+    ...required,
+    ...(study_uid ? { study_uid } : {}),
+    ...(series_uid ? { series_uid } : {}),
+  };
+}
+
+/**
+ * Writes a message as the queues carry it: JSON in UTF-8.
+ *
+ * @param message The message.
+ * @returns The body.
+ * @throws {MalformedMessageError} If it could not be read again.
+ */
+export function encodeMessage(message: StudyMessage): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(JSON.stringify(checkMessage(message)));
+}
+
+/**
+ * Reads a message from a queue, as this package or as the Python PIXL wrote it. Python's class names and pickled dates are data here: dates are
+ * decoded, nothing is ever executed.
+ *
+ * @param body UTF-8 JSON, at most 1 MiB.
+ * @returns The message.
+ * @throws {MalformedMessageError} If it is anything else.
+ */
+export function decodeMessage(body: Uint8Array): StudyMessage {
+  if (body.length > MAX_BODY_BYTES) {
+    throw new MalformedMessageError(`its body has ${body.length} bytes, more than ${MAX_BODY_BYTES}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch {
+    // The parser's own message quotes the body, so it is not kept as the cause.
+    throw new MalformedMessageError("it must be JSON in UTF-8");
+  }
+  const plain = plainFromJsonpickle(value);
+  if (typeof plain !== "object" || plain === null || Array.isArray(plain)) {
+    throw new MalformedMessageError("it must be a JSON object");
+  }
+  const { omop_es_timestamp, ...fields } = plain as Record<string, unknown>;
+  return checkMessage({ extract_generated_timestamp: omop_es_timestamp, ...fields });
+}
+
+/** Namespace of the ids below (RFC 9562 section 5.5): the UUIDv5 of the URL `https://jsr.io/@pixl/core` in the URL namespace. */
+const NAMESPACE = "8e33787d-3506-5369-ad55-d0f188828a5a";
+
+/**
+ * The id of a message: a UUIDv5 (RFC 9562) of its identifying fields, so that the same study asked for twice has the same id. A one-way hash, but
+ * one of few possible inputs: fit for logs inside the hospital, not for the outside.
+ *
+ * @param message The message.
+ * @returns A UUID in lower case.
+ */
+export function messageId(message: StudyMessage): string {
+  const identity = [
+    message.project_name,
+    message.extract_generated_timestamp,
+    message.mrn,
+    message.accession_number,
+    message.study_date,
+    message.study_uid ?? "",
+    message.series_uid ?? "",
+    String(message.procedure_occurrence_id),
+  ];
+  const namespace = Uint8Array.fromHex(NAMESPACE.replaceAll("-", ""));
+  const hash = createHash("sha1").update(namespace).update(JSON.stringify(identity)).digest();
+  const bytes = new Uint8Array(hash.subarray(0, 16));
+  const view = new DataView(bytes.buffer);
+  view.setUint8(6, (view.getUint8(6) & 0x0f) | 0x50);
+  view.setUint8(8, (view.getUint8(8) & 0x3f) | 0x80);
+  const hex = bytes.toHex();
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

@@ -1,0 +1,13 @@
+/**
+ * Patient queues: study messages, the broker interface with its two implementations (RabbitMQ and a PostgreSQL table), and the consumer that works
+ * through a queue at the pace of a rate limiter.
+ *
+ * @module
+ */
+export { type ErrorKind, PixlError } from "../errors.ts";
+export * from "./backoff.ts";
+export * from "./broker.ts";
+export * from "./consumer.ts";
+export * from "./errors.ts";
+export * from "./message.ts";
+export * from "./outcome.ts";

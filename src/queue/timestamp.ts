@@ -1,0 +1,17 @@
+/**
+ * Brings an ISO 8601 date and time into one form, so that equal times given in equal zones are equal as text.
+ *
+ * @param text `YYYY-MM-DD`, a `T` or a blank, `HH:MM:SS`, a fraction of up to six digits, and `Z`, an offset or nothing.
+ * @returns `YYYY-MM-DDTHH:MM:SS`, the fraction without trailing zeros, `Z` for offset zero; a time without offset stays without. `undefined` if it
+ * is not such a text or no time that exists.
+ */
+export function normaliseTimestamp(text: string): string | undefined {
+  const parts = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?(Z|[+-]\d{2}:?\d{2})?$/.exec(text.trim());
+  if (parts === null) return undefined;
+  const [, day = "", time = "", digits = "", zone = ""] = parts;
+  const instant = new Date(`${day}T${time}Z`);
+  if (Number.isNaN(instant.getTime()) || !instant.toISOString().startsWith(`${day}T${time}`)) return undefined;
+  const fraction = digits.replace(/0+$/, "");
+  const offset = /^[+-]00:?00$/.test(zone) ? "Z" : zone.replace(/^([+-]\d{2})(\d{2})$/, "$1:$2");
+  return `${day}T${time}${fraction && `.${fraction}`}${offset}`;
+}

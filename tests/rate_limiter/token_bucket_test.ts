@@ -1,0 +1,208 @@
+import { assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { RateLimitTimeoutError, TokenBucket, type TokenBucketOptions } from "@pixl/core/rate-limiter";
+import { FakeTime } from "../support/fake_time.ts";
+
+const make = (time: FakeTime, options: TokenBucketOptions = {}) => new TokenBucket({ clock: time.clock, ...options });
+
+Deno.test("TokenBucket starts with one token, not with a burst", () => {
+  using time = new FakeTime();
+  const bucket = make(time);
+
+  assertEquals(bucket.tryTake(), true);
+  assertEquals(bucket.tryTake(), false);
+});
+
+Deno.test("TokenBucket earns `rate` tokens a second, up to the capacity", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 2, capacity: 3, initial: 0 });
+
+  await time.advance(1_000);
+  assertEquals(bucket.tokens, 2);
+  await time.advance(60_000);
+  assertEquals(bucket.tokens, 3);
+});
+
+Deno.test("take() is served in order of arrival, at the rate", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 2, initial: 0 });
+  const served: [string, number][] = [];
+  for (const name of ["a", "b", "c"]) void bucket.take().then(() => served.push([name, time.clock()]));
+
+  await time.advance(2_000);
+
+  assertEquals(served, [["a", 500], ["b", 1_000], ["c", 1_500]]);
+});
+
+Deno.test("take() of many is not overtaken by a take() of one", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, capacity: 5, initial: 1 });
+  const served: string[] = [];
+  void bucket.take(3).then(() => served.push("three"));
+  void bucket.take(1).then(() => served.push("one"));
+
+  assertEquals(bucket.tryTake(), false);
+  await time.advance(2_000);
+  assertEquals(served, ["three"]);
+  await time.advance(1_000);
+  assertEquals(served, ["three", "one"]);
+});
+
+Deno.test("take() rejects with the signal's reason and leaves its token to the next", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, initial: 0 });
+  const abort = new AbortController();
+  let served = -1;
+  const first = bucket.take(1, { signal: abort.signal });
+  void bucket.take().then(() => served = time.clock());
+
+  await time.advance(500);
+  abort.abort(new Error("no longer wanted"));
+
+  await assertRejects(() => first, Error, "no longer wanted");
+  assertEquals(bucket.waiting, 1);
+  await time.advance(500);
+  assertEquals(served, 1_000);
+});
+
+Deno.test("take() rejects at once if the wait would be longer than maxWaitMs, and takes nothing", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, initial: 0 });
+  void bucket.take();
+
+  await assertRejects(() => bucket.take(1, { maxWaitMs: 1_999 }), RateLimitTimeoutError);
+
+  assertEquals(bucket.waiting, 1);
+  const last = bucket.take(1, { maxWaitMs: 2_000 });
+  await time.advance(2_000);
+  await last;
+});
+
+Deno.test("take() rejects when a lower rate puts its token out of reach", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, initial: 0 });
+  const taken = assertRejects(() => bucket.take(1, { maxWaitMs: 1_000 }), RateLimitTimeoutError);
+
+  bucket.setRate(0.5);
+
+  await taken;
+  assertEquals(bucket.waiting, 0);
+});
+
+Deno.test("setRate() does not re-price the past", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 0.1, initial: 0 });
+  await time.advance(1_000);
+
+  bucket.setRate(5);
+
+  assertAlmostEquals(bucket.tokens, 0.1);
+});
+
+Deno.test("setRate() re-times those who wait", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 0.001, initial: 0 });
+  let served = -1;
+  void bucket.take().then(() => served = time.clock());
+  await time.advance(1_000);
+
+  bucket.setRate(10);
+  await time.advance(100);
+
+  assertEquals(served, 1_100);
+});
+
+Deno.test("setRate(0) pauses: nothing is earned, those who wait keep their place", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, initial: 0 });
+  let served = -1;
+  void bucket.take().then(() => served = time.clock());
+  await time.advance(400);
+
+  bucket.setRate(0);
+  await time.advance(3_600_000);
+  assertEquals([served, bucket.waiting, time.timers, bucket.timeUntil()], [-1, 1, 0, Infinity]);
+
+  bucket.setRate(1);
+  await time.advance(600);
+  assertEquals(served, 3_601_000);
+});
+
+Deno.test("setCapacity() drops what is above it and refuses those who wait for more", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, capacity: 5, initial: 4 });
+  const five = assertRejects(() => bucket.take(5), RangeError, "current value is 5");
+
+  bucket.setCapacity(2);
+
+  await five;
+  assertEquals(bucket.tokens, 2);
+});
+
+Deno.test("timeUntil() counts those who wait first", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 2, initial: 0 });
+  const first = bucket.take();
+
+  assertEquals(bucket.timeUntil(), 1_000);
+  await time.advance(500);
+  await first;
+});
+
+Deno.test("refund() gives a token to who waits, never above the capacity", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 0, capacity: 2, initial: 2 });
+  bucket.refund();
+  assertEquals(bucket.tokens, 2);
+  bucket.tryTake(2);
+  const waiting = bucket.take();
+
+  bucket.refund();
+
+  await waiting;
+  assertEquals(bucket.tokens, 0);
+});
+
+Deno.test("A clock that goes back or far forward mints nothing beyond the capacity", () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, capacity: 5, initial: 0 });
+  time.jump(-3_600_000);
+  assertEquals(bucket.tokens, 0);
+  time.jump(1_000);
+  assertEquals(bucket.tokens, 1);
+  time.jump(1e15);
+  assertEquals(bucket.tokens, 5);
+});
+
+Deno.test("No timer is left when nobody waits", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, initial: 0 });
+  const abort = new AbortController();
+  const taken = bucket.take(1, { signal: abort.signal });
+  assertEquals(time.timers, 1);
+
+  abort.abort();
+
+  await assertRejects(() => taken);
+  assertEquals(time.timers, 0);
+});
+
+for (const bad of [NaN, Infinity, -Infinity, -1]) {
+  Deno.test(`TokenBucket refuses ${bad} for every number, naming it`, () => {
+    const bucket = new TokenBucket();
+    const named = `current value is ${bad}`;
+    assertThrows(() => new TokenBucket({ rate: bad }), RangeError, named);
+    assertThrows(() => new TokenBucket({ capacity: bad }), RangeError, named);
+    assertThrows(() => new TokenBucket({ initial: bad }), RangeError, named);
+    assertThrows(() => bucket.setRate(bad), RangeError, named);
+    assertThrows(() => bucket.setCapacity(bad), RangeError, named);
+    assertThrows(() => bucket.tryTake(bad), RangeError, named);
+    assertThrows(() => bucket.timeUntil(bad), RangeError, named);
+    assertThrows(() => bucket.refund(bad), RangeError, named);
+  });
+}
+
+for (const n of [0, 0.5, 6]) {
+  Deno.test(`tryTake(${n}) of a bucket for 5 is a RangeError`, () => {
+    assertThrows(() => new TokenBucket().tryTake(n), RangeError, `current value is ${n}`);
+  });
+}
