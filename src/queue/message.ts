@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { MalformedMessageError } from "./errors.ts";
 import { plainFromJsonpickle } from "./jsonpickle.ts";
-import { normaliseTimestamp } from "./timestamp.ts";
+import { normaliseTimestamp } from "../timestamp.ts";
 
 /** One study that is wanted: what travels on the queues, as JSON with these names. */
 export interface StudyMessage {

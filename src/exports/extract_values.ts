@@ -1,0 +1,32 @@
+import { dayToNumber } from "./calendar.ts";
+import { ExtractError } from "./errors.ts";
+import type { TableFiles } from "./table_files.ts";
+
+function wrongType(table: TableFiles, column: string, wanted: string): ExtractError {
+  return new ExtractError("wrong-type", `Cannot use column '${column}' of '${table.label}': it must hold ${wanted}`);
+}
+
+/** An id or a number as text, exactly; pandas writes a column of integers with gaps as doubles. `undefined` if there is none. */
+export function asText(value: unknown, table: TableFiles, column: string): string | undefined {
+  if (value === null || value === undefined) return undefined;
+  if (typeof value === "string") return value.trim() || undefined;
+  if (typeof value === "bigint") return String(value);
+  if (typeof value === "number" && Number.isNaN(value)) return undefined;
+  if (typeof value === "number" && Number.isSafeInteger(value)) return String(value);
+  throw wrongType(table, column, "text or whole numbers");
+}
+
+/** An id as a number. */
+export function asInteger(text: string, table: TableFiles): number {
+  const value = Number(text);
+  if (/^-?\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw wrongType(table, "procedure_occurrence_id", "whole numbers of at most 2^53 - 1");
+}
+
+/** A day as `YYYY-MM-DD`; {@linkcode readColumns} has made text of dates and times already. `undefined` if there is none. */
+export function asDay(value: unknown, table: TableFiles): string | undefined {
+  if (value === null || value === undefined || value === "") return undefined;
+  const day = typeof value === "string" ? /^\s*(\d{4}-\d{2}-\d{2})(?:[T ].*)?$/.exec(value)?.[1] : undefined;
+  if (day !== undefined && dayToNumber(day) !== undefined) return day;
+  throw wrongType(table, "procedure_date", "dates, times, or text as YYYY-MM-DD");
+}

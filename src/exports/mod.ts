@@ -1,0 +1,14 @@
+/**
+ * Extracts of OMOP ES in, exports for research out: reads which studies an extract asks for, writes parquet files that every reader agrees on, and
+ * lays out the folder that is uploaded. Folder names are those of the Python PIXL.
+ *
+ * @module
+ */
+export * from "./errors.ts";
+export type { ExportedFile } from "./file_tree.ts";
+export { compareTimeSlugs } from "./latest_link.ts";
+export * from "./omop_extract.ts";
+export * from "./parquet_export.ts";
+export * from "./slug.ts";
+export type { Column, ColumnType, Row, TableSchema, ValueOf } from "./table_schema.ts";
+export { writeTable, type WriteTableOptions, type WrittenFile } from "./write_table.ts";

@@ -1,0 +1,216 @@
+import { join } from "node:path";
+import { ExtractError } from "./errors.ts";
+import { readSummary } from "./extract_summary.ts";
+import { asDay, asInteger, asText } from "./extract_values.ts";
+import { type Batch, checkColumns, readColumns } from "./read_columns.ts";
+import { slugify, timeSlug } from "./slug.ts";
+import { findTable, type TableFiles } from "./table_files.ts";
+
+/** One study that an extract asks for, with the field names of a queue message. */
+export interface Study {
+  /** The hospital's number of the patient. Identifies a person: never logged. */
+  readonly mrn: string;
+  /** The hospital's number of the study. Identifies a person: never logged. */
+  readonly accession_number: string;
+  /** Day of the study, `YYYY-MM-DD`. */
+  readonly study_date: string;
+  /** The OMOP id of the procedure, unique in its extract. */
+  readonly procedure_occurrence_id: number;
+  /** The project's slug. */
+  readonly project_name: string;
+  /** When the extract was made, ISO 8601. */
+  readonly extract_generated_timestamp: string;
+}
+
+/** Procedures that gave no study, by reason. */
+export interface DroppedCounts {
+  /** It has no accession number: not an image. */
+  noAccessionNumber: number;
+  /** Its person has no MRN in `PERSON_LINKS`. */
+  unknownPerson: number;
+  /** It has no `procedure_date`. */
+  noStudyDate: number;
+  /** Its MRN or accession number cannot travel: it holds control characters, or more than 256 characters. */
+  unusable: number;
+  /** Same MRN, accession number and day as one before. */
+  duplicate: number;
+}
+
+const COLUMNS = {
+  people: ["person_id", "PrimaryMrn"],
+  links: ["procedure_occurrence_id", "AccessionNumber"],
+  procedures: ["procedure_occurrence_id", "person_id", "procedure_date"],
+} as const;
+
+type Index = ReadonlyMap<string, readonly string[]>;
+type Tables = Readonly<Record<keyof typeof COLUMNS, TableFiles>>;
+
+/**
+ * An extract of OMOP ES: a folder with `extract_summary.json`, `public/` (de-identified OMOP tables) and `private/` (which person and procedure of
+ * these has which MRN and accession number).
+ *
+ * @example The studies of an extract
+ * ```ts ignore
+ * const extract = await OmopExtract.open("/data/omop-es/2023-12-07");
+ * for await (const study of extract.studies()) await publish(study);
+ * console.error(`${extract.dropped.noAccessionNumber} procedures were not images`);
+ * ```
+ */
+export class OmopExtract {
+  /** Its folder. */
+  readonly dir: string;
+  /** The project's name as the summary has it. */
+  readonly projectName: string;
+  /** The project's folder name. */
+  readonly projectSlug: string;
+  /** When it was made: ISO 8601, without trailing zeros, `Z` for offset zero. */
+  readonly extractTime: string;
+  /** Its time's folder name. */
+  readonly timeSlug: string;
+  readonly #tables: Tables;
+  #dropped: DroppedCounts = noneDropped();
+
+  private constructor(
+    dir: string,
+    summary: { projectName: string; extractTime: string },
+    tables: Tables,
+  ) {
+    this.dir = dir;
+    this.projectName = summary.projectName;
+    this.projectSlug = slugify(summary.projectName);
+    this.extractTime = summary.extractTime;
+    this.timeSlug = timeSlug(summary.extractTime);
+    this.#tables = tables;
+  }
+
+  /**
+   * Opens an extract: reads its summary and checks that the tables are there, readable and have the columns.
+   *
+   * @param dir Its folder.
+   * @param options How to stop.
+   * @returns The extract. Nothing is held open.
+   * @throws {ExtractError} Naming the file or column that is missing or unusable.
+   * @throws {InvalidSlugError} If the project's name has no letter or digit.
+   */
+  static async open(dir: string, options: { readonly signal?: AbortSignal } = {}): Promise<OmopExtract> {
+    await checkFolder(dir);
+    const summary = await readSummary(join(dir, "extract_summary.json"), options);
+    const tables = {
+      people: await findTable(dir, "private", "PERSON_LINKS"),
+      links: await findTable(dir, "private", "PROCEDURE_OCCURRENCE_LINKS"),
+      procedures: await findTable(dir, "public", "PROCEDURE_OCCURRENCE"),
+    };
+    await checkColumns(tables.people, COLUMNS.people);
+    await checkColumns(tables.links, COLUMNS.links);
+    await checkColumns(tables.procedures, COLUMNS.procedures);
+    options.signal?.throwIfAborted();
+    return new OmopExtract(dir, summary, tables);
+  }
+
+  /** What the last call of {@linkcode studies} left out so far. */
+  get dropped(): Readonly<DroppedCounts> {
+    return { ...this.#dropped };
+  }
+
+  /**
+   * The studies: procedures joined with their person's MRN and their own accession number. Memory holds the two link tables and the identities of
+   * the studies given so far, not the procedures.
+   *
+   * @param options How to stop.
+   * @returns Each study once, in the order of the procedures.
+   * @throws {ExtractError} `no-studies` at the end if there was none; `wrong-type` if a column holds what cannot be an id, a number or a day.
+   */
+  async *studies(options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<Study> {
+    const dropped = this.#dropped = noneDropped();
+    const mrns = await index(this.#tables.people, COLUMNS.people, options);
+    const accessionNumbers = await index(this.#tables.links, COLUMNS.links, options);
+    const given = new Set<string>();
+    for await (const batch of readColumns(this.#tables.procedures, COLUMNS.procedures, options)) {
+      for (const [mrn, number, day, id] of this.#join(batch, mrns, accessionNumbers, dropped)) {
+        const identity = JSON.stringify([mrn, number, day]);
+        if (!canTravel(mrn) || !canTravel(number)) dropped.unusable++;
+        else if (given.has(identity)) dropped.duplicate++;
+        else {
+          given.add(identity);
+          yield {
+            mrn,
+            accession_number: number,
+            study_date: day,
+            procedure_occurrence_id: asInteger(id, this.#tables.procedures),
+            project_name: this.projectSlug,
+            extract_generated_timestamp: this.extractTime,
+          };
+        }
+      }
+    }
+    if (given.size === 0) {
+      throw new ExtractError(
+        "no-studies",
+        `Cannot find a study in '${this.dir}': no procedure has a person with an MRN, an accession number and a date`,
+      );
+    }
+  }
+
+  /** The inner join: MRN, accession number, day and id. */
+  *#join(
+    { rows, columns: [ids = [], people = [], dates = []] }: Batch,
+    mrns: Index,
+    accessionNumbers: Index,
+    dropped: DroppedCounts,
+  ): Generator<readonly [string, string, string, string]> {
+    const table = this.#tables.procedures;
+    for (let row = 0; row < rows; row++) {
+      const id = asText(ids[row], table, "procedure_occurrence_id") ?? "";
+      const person = asText(people[row], table, "person_id") ?? "";
+      const numbers = accessionNumbers.get(id);
+      const owners = mrns.get(person);
+      const day = asDay(dates[row], table);
+      if (numbers === undefined) dropped.noAccessionNumber++;
+      else if (owners === undefined) dropped.unknownPerson++;
+      else if (day === undefined) dropped.noStudyDate++;
+      else for (const mrn of owners) for (const number of numbers) yield [mrn, number, day, id];
+    }
+  }
+}
+
+function noneDropped(): DroppedCounts {
+  return { noAccessionNumber: 0, unknownPerson: 0, noStudyDate: 0, unusable: 0, duplicate: 0 };
+}
+
+/** What a queue message can hold. */
+function canTravel(identifier: string): boolean {
+  // deno-lint-ignore no-control-regex -- control characters are what it looks for
+  return /^[^\u0000-\u001f\u007f]{1,256}$/.test(identifier);
+}
+
+async function checkFolder(dir: string): Promise<void> {
+  try {
+    if ((await Deno.stat(dir)).isDirectory) return;
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory)) {
+      throw new ExtractError("access-refused", `Cannot open '${dir}': give this user read access`, { cause });
+    }
+  }
+  throw new ExtractError("extract-missing", `Cannot find the folder '${dir}': give the folder that OMOP ES wrote`);
+}
+
+/** Every value that a key has; an inner join gives a row for each. */
+async function index(
+  table: TableFiles,
+  columns: readonly [string, string],
+  options: { readonly signal?: AbortSignal },
+): Promise<Index> {
+  const values = new Map<string, readonly string[]>();
+  for await (const batch of readColumns(table, columns, options)) {
+    const [keys = [], texts = []] = batch.columns;
+    for (let row = 0; row < batch.rows; row++) {
+      const key = asText(keys[row], table, columns[0]);
+      const text = asText(texts[row], table, columns[1]);
+      if (key === undefined || text === undefined) continue;
+      const known = values.get(key);
+      if (known === undefined) values.set(key, [text]);
+      else if (!known.includes(text)) values.set(key, [...known, text]);
+    }
+  }
+  return values;
+}

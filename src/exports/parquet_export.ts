@@ -1,0 +1,242 @@
+import { dirname, join } from "node:path";
+import { diskProblem } from "./disk.ts";
+import { ExportError } from "./errors.ts";
+import { copyFile, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
+import type { OmopExtract } from "./omop_extract.ts";
+import { slugify, timeSlug } from "./slug.ts";
+import { Staging } from "./staging.ts";
+import type { TableSchema } from "./table_schema.ts";
+import { writeTable } from "./write_table.ts";
+
+/** A radiology report on its way out, without identifiers. */
+export interface RadiologyRow {
+  /** The image's pseudonym; null if there is no image. */
+  readonly image_identifier: string | null;
+  /** The OMOP id of the procedure. */
+  readonly procedure_occurrence_id: number | bigint;
+  /** The de-identified text of the report; null if there is none. */
+  readonly image_report: string | null;
+}
+
+/** How far a copy is. */
+export interface CopyProgress {
+  /** The file at hand, as in {@linkcode ExportedFile}. */
+  readonly path: string;
+  /** Bytes copied so far, of all files. */
+  readonly bytes: number;
+  /** Bytes of all files. */
+  readonly totalBytes: number;
+}
+
+/** How files are copied. */
+export interface CopyOptions {
+  /** Stops the copying. */
+  readonly signal?: AbortSignal;
+  /** Is told after every piece of about a mebibyte. */
+  readonly onProgress?: (progress: CopyProgress) => void;
+}
+
+/** How an export is finished. */
+export interface FinishOptions {
+  /** Replace what was exported before, if it is different. @default {false} */
+  readonly replace?: boolean;
+  /** Stops the comparison; a folder that is being renamed is renamed. */
+  readonly signal?: AbortSignal;
+}
+
+/** What finishing did. */
+export interface FinishedExport {
+  /** Everything was there already, with the same content. */
+  readonly unchanged: boolean;
+  /** `latest` is this extract; not so if it is a newer one. */
+  readonly latest: boolean;
+}
+
+const RADIOLOGY = [
+  { name: "image_identifier", type: "string", optional: true },
+  { name: "procedure_occurrence_id", type: "int64" },
+  { name: "image_report", type: "string", optional: true },
+] as const satisfies TableSchema;
+
+/**
+ * The export of one extract:
+ *
+ * ```text
+ * <exports>/<project>/latest → all_extracts/<time>
+ * <exports>/<project>/all_extracts/<time>/omop/public/…
+ * <exports>/<project>/all_extracts/<time>/radiology/radiology.parquet
+ * ```
+ *
+ * What is copied and written stands in a hidden folder until {@linkcode finish} renames it, so that nobody sees half of an extract. A crash leaves
+ * that folder, which the next export of the project removes. One export of a project runs at a time.
+ *
+ * @example
+ * ```ts ignore
+ * await using parquetExport = new ParquetExport(extract.projectName, extract.extractTime, "/data/exports");
+ * await parquetExport.copyOmop(extract);
+ * await parquetExport.writeRadiology(reports);
+ * await parquetExport.finish();
+ * ```
+ */
+export class ParquetExport implements AsyncDisposable {
+  /** The project's folder name. */
+  readonly projectSlug: string;
+  /** The extract's folder name. */
+  readonly timeSlug: string;
+  /** The extract's folder. */
+  readonly dir: string;
+  /** The project's link to its newest extract. */
+  readonly latest: string;
+  readonly #exportDir: string;
+  readonly #projectDir: string;
+  #staging: Promise<Staging> | undefined;
+
+  /**
+   * Nothing is read or written yet.
+   *
+   * @param projectName The project's name or slug.
+   * @param extractTime When the extract was made, ISO 8601.
+   * @param exportDir The folder of all exports. It must be there.
+   * @throws {InvalidSlugError} If no folder name can be made of them.
+   */
+  constructor(projectName: string, extractTime: string, exportDir: string) {
+    this.projectSlug = slugify(projectName);
+    this.timeSlug = timeSlug(extractTime);
+    this.#exportDir = exportDir;
+    this.#projectDir = join(exportDir, this.projectSlug);
+    this.dir = join(this.#projectDir, ALL_EXTRACTS, this.timeSlug);
+    this.latest = join(this.#projectDir, "latest");
+  }
+
+  /**
+   * Copies the extract's `public/` folder.
+   *
+   * @param extract The extract.
+   * @param options How to stop, and who is told.
+   * @returns The files.
+   * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`.
+   */
+  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ExportedFile[]> {
+    const staging = await this.#stage();
+    return await this.#onDisk(async () => {
+      const source = join(extract.dir, "public");
+      const found = await findFiles(source, options);
+      const totalBytes = found.reduce((sum, file) => sum + file.bytes, 0);
+      await staging.begin("omop");
+      const files: ExportedFile[] = [];
+      let bytes = 0;
+      for (const { path: name } of found) {
+        const path = `omop/public/${name}`;
+        const target = join(staging.dir, path);
+        await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
+        const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
+        files.push({ path, ...await copyFile(join(source, name), target, { ...options, onBytes }) });
+      }
+      staging.complete("omop", files);
+      return files;
+    });
+  }
+
+  /**
+   * Writes the radiology reports.
+   *
+   * @param rows The reports.
+   * @param options How to stop.
+   * @returns The file.
+   * @throws {ExportError} `export-dir-refused` or `export-busy`.
+   * @throws {TableError} If a row is wrong or the disk is full.
+   */
+  async writeRadiology(
+    rows: Iterable<RadiologyRow> | AsyncIterable<RadiologyRow>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<ExportedFile & { readonly rows: number }> {
+    const staging = await this.#stage();
+    await this.#onDisk(() => staging.begin("radiology"));
+    const path = "radiology/radiology.parquet";
+    const file = { path, ...await writeTable(join(staging.dir, path), RADIOLOGY, rows, options) };
+    staging.complete("radiology", [{ path, bytes: file.bytes, sha256: file.sha256 }]);
+    return file;
+  }
+
+  /**
+   * Makes what was copied and written visible, as a whole, and points `latest` at it. What was exported of this extract before stays if this run
+   * did not make it anew.
+   *
+   * @param options Whether to replace.
+   * @returns What was done.
+   * @throws {ExportError} `exists-different`: the same extract was exported with other content. Nothing is changed; it may be called again.
+   * @throws {ExportError} `latest-not-a-link` or `write-failed`.
+   */
+  async finish(options: FinishOptions = {}): Promise<FinishedExport> {
+    const staging = await this.#stage();
+    const done = await this.#onDisk(async () => {
+      const unchanged = !await staging.publish(options);
+      return { unchanged, latest: await pointLatest(this.#projectDir, this.timeSlug) };
+    });
+    await this[Symbol.asyncDispose]();
+    return done;
+  }
+
+  /**
+   * Lists the parquet files that were exported, for the upload. Reads them all for their hashes.
+   *
+   * @param options How to stop.
+   * @returns The files, in the order of their paths.
+   * @throws {ExportError} `not-exported` or `special-file`.
+   */
+  async files(options: { readonly signal?: AbortSignal } = {}): Promise<ExportedFile[]> {
+    return await this.#onDisk(async () => {
+      const found = await findFiles(this.dir, options).catch((cause) => {
+        if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+        throw new ExportError("not-exported", `Cannot find '${this.dir}': export the extract first`, { cause });
+      });
+      const files: ExportedFile[] = [];
+      for (const file of found) {
+        if (/\.parquet$/i.test(file.path)) {
+          files.push({ ...file, sha256: await hashFile(join(this.dir, file.path), options) });
+        }
+      }
+      return files;
+    });
+  }
+
+  /** Removes what was not finished and lets others export the project. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const staging = this.#staging;
+    this.#staging = undefined;
+    // Where it could not be opened, that was reported when it failed.
+    await staging?.then((open) => open[Symbol.asyncDispose](), () => {});
+  }
+
+  #stage(): Promise<Staging> {
+    this.#staging ??= Staging.open(this.#exportDir, this.#projectDir, this.timeSlug).catch((error) => {
+      this.#staging = undefined;
+      throw error;
+    });
+    return this.#staging;
+  }
+
+  async #onDisk<T>(action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (cause) {
+      const problem = diskProblem(cause);
+      if (problem === undefined) throw cause;
+      if (problem.reason === "refused") {
+        throw new ExportError(
+          "export-dir-refused",
+          `Cannot write below '${this.#projectDir}': give this user write access`,
+          { cause },
+        );
+      }
+      throw new ExportError(
+        "write-failed",
+        `Cannot write below '${this.#projectDir}' (${problem.code}): check the disk, then try again`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import { join } from "node:path";
+import { ExtractError } from "./errors.ts";
+
+/** The parquet files that make up one table of an extract. */
+export interface TableFiles {
+  /** For people: `public/PROCEDURE_OCCURRENCE.parquet`. */
+  readonly label: string;
+  /** One path, or the parts in the order of their names. */
+  readonly paths: readonly string[];
+}
+
+/**
+ * Finds a table in an extract, whichever way OMOP ES laid it out: `public/X.parquet`, `public/omop/X.parquet`, or parts in a folder,
+ * `public/omop/x/part-*.parquet`. Upper and lower case are the same.
+ *
+ * @param dir The extract's folder.
+ * @param part `public` or `private`.
+ * @param table The table's name.
+ * @returns Its files.
+ * @throws {ExtractError} `table-missing` or `access-refused`.
+ */
+export async function findTable(dir: string, part: "public" | "private", table: string): Promise<TableFiles> {
+  const wanted = table.toLowerCase();
+  const label = `${part}/${table}.parquet`;
+  for (const folder of [join(dir, part), join(dir, part, "omop")]) {
+    const names = await list(folder);
+    const file = names.find((name) => name.toLowerCase() === `${wanted}.parquet`);
+    if (file !== undefined) return { label, paths: [join(folder, file)] };
+    const parts = names.find((name) => name.toLowerCase() === wanted);
+    if (parts === undefined) continue;
+    const paths = (await list(join(folder, parts))).filter((name) => /^[^._].*\.parquet$/i.test(name)).sort();
+    if (paths.length > 0) return { label, paths: paths.map((name) => join(folder, parts, name)) };
+  }
+  throw new ExtractError("table-missing", `Cannot find '${label}' in '${dir}': ask for an extract that has it`);
+}
+
+async function list(folder: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return [];
+    throw new ExtractError("access-refused", `Cannot list '${folder}': give this user read access`, { cause });
+  }
+}
