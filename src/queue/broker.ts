@@ -60,7 +60,7 @@ export interface Delivery {
 export interface SubscribeOptions extends Abortable {
   /**
    * Messages that the broker may send ahead. With 0 a message leaves the broker only when `next()` asks for one, which a rate limit needs: nothing
-   * is held without a token. @default {0}
+   * is held without a token. Otherwise at least the number that is worked on at once: RabbitMQ counts those in hand too. @default {0}
    */
   readonly prefetch?: number;
 }
@@ -87,6 +87,9 @@ export interface Broker extends AsyncDisposable {
   declare(queue: string, options?: Abortable): Promise<void>;
   /**
    * Publishes messages and resolves with their number once the broker has accepted every one (on disk, not only in a socket).
+   *
+   * The order is kept. What is taken from the source is either counted or listed: if the broker is lost, the rest is still read from the source, to be
+   * listed. If the signal aborts or the source throws, what is under way may be on the queue or not.
    *
    * @throws {PublishError} If some were not accepted: `unconfirmed` has their ids. They may be on the queue all the same.
    */

@@ -1,0 +1,205 @@
+import { deadline, delay } from "@std/async";
+import type { Message } from "amqplib";
+import type { Abortable, Delivery, Subscription } from "../broker.ts";
+import type { Connection } from "./connection.ts";
+import { RabbitmqDelivery } from "./delivery.ts";
+import { closedFailure, operationFailure } from "./failure.ts";
+import type { Publisher } from "./publisher.ts";
+import { Session } from "./session.ts";
+
+/** Pauses between two looks into an empty queue, in milliseconds. */
+const POLL_MS = { first: 20, last: 250 } as const;
+const GOODBYE_MS = 2_000;
+
+interface Waiter {
+  give(delivery: Delivery): void;
+  fail(error: unknown): void;
+}
+
+/**
+ * Takes messages of one queue: with prefetch 0 by asking for each (basic.get), else as a consumer (basic.consume). A cut connection costs the messages
+ * in hand, which go to others; then it carries on.
+ */
+export class RabbitmqSubscription implements Subscription {
+  readonly #queue: string;
+  readonly #prefetch: number;
+  readonly #connection: Connection;
+  readonly #publisher: Publisher;
+  readonly #onClosed: (subscription: RabbitmqSubscription) => void;
+  readonly #waiters = new Set<Waiter>();
+  readonly #closing = new AbortController();
+  #ahead: RabbitmqDelivery[] = [];
+  #session: Session | undefined;
+  #consumerTag: string | undefined;
+  #working = false;
+  #worked: Promise<void> = Promise.resolve();
+  #pause = new AbortController();
+  #closed: Promise<void> | undefined;
+
+  /** @param connection The connection. @param publisher For copies. @param queue The queue. @param prefetch Most messages ahead. @param onClosed Called once. */
+  constructor(
+    connection: Connection,
+    publisher: Publisher,
+    queue: string,
+    prefetch: number,
+    onClosed: (subscription: RabbitmqSubscription) => void,
+  ) {
+    this.#connection = connection;
+    this.#publisher = publisher;
+    this.#queue = queue;
+    this.#prefetch = prefetch;
+    this.#onClosed = onClosed;
+  }
+
+  /** Makes sure that the queue is there and begins to consume. @throws {QueueError} `queue-missing`, and what a connection throws. */
+  async start(options: Abortable): Promise<void> {
+    await this.#open(options);
+  }
+
+  next({ signal }: Abortable = {}): Promise<Delivery> {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.#closed !== undefined) return Promise.reject(closedFailure("The subscription"));
+    const ahead = this.#ahead.shift();
+    if (ahead !== undefined) return Promise.resolve(ahead);
+    const { promise, resolve, reject } = Promise.withResolvers<Delivery>();
+    const leave = () => {
+      this.#waiters.delete(waiter);
+      signal?.removeEventListener("abort", abort);
+      if (this.#waiters.size === 0) this.#pause.abort();
+    };
+    const waiter: Waiter = {
+      give: (delivery) => {
+        leave();
+        resolve(delivery);
+      },
+      fail: (error) => {
+        leave();
+        reject(error);
+      },
+    };
+    const abort = () => waiter.fail(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    this.#waiters.add(waiter);
+    this.#work();
+    return promise;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort(closedFailure("The subscription"));
+    this.#failAll(this.#closing.signal.reason);
+    await deadline(this.#handBackAhead(), GOODBYE_MS).catch(() => {});
+    this.#session?.retire();
+    this.#onClosed(this);
+  }
+
+  /** After the last question is answered and the consumer cancelled, nothing more comes in. */
+  async #handBackAhead(): Promise<void> {
+    await this.#worked;
+    const [session, tag] = [this.#session, this.#consumerTag];
+    if (session !== undefined && tag !== undefined) await session.channel.cancel(tag);
+    await Promise.all(this.#ahead.splice(0).map((delivery) => delivery.giveBack()));
+  }
+
+  /** Starts the one loop that serves all who wait, unless it runs. */
+  #work(): void {
+    if (this.#working || (this.#prefetch > 0 && this.#session !== undefined)) return;
+    this.#worked = this.#serve();
+  }
+
+  /** Ends when nobody waits, or when a consumer is there to serve them. Never rejects. */
+  async #serve(): Promise<void> {
+    this.#working = true;
+    let pauseMs: number = POLL_MS.first;
+    while (this.#waiters.size > 0) {
+      try {
+        const session = this.#session ?? await this.#open({});
+        if (this.#prefetch > 0) {
+          if (this.#session === session) break;
+        } else if (await this.#ask(session)) {
+          pauseMs = POLL_MS.first;
+          continue;
+        }
+      } catch (error) {
+        this.#session?.end();
+        const failure = operationFailure(error, this.#queue, this.#connection.settings);
+        if (failure.code !== "broker-unreachable") {
+          this.#failAll(failure);
+          break;
+        }
+        pauseMs = POLL_MS.last;
+      }
+      if (this.#waiters.size === 0) break;
+      this.#pause = new AbortController();
+      await delay(pauseMs, { signal: this.#pause.signal }).catch(() => {});
+      pauseMs = Math.min(pauseMs * 2, POLL_MS.last);
+    }
+    this.#working = false;
+  }
+
+  /** Without a time-out: a late answer still brings a message that must not be forgotten. The heartbeat ends a wait for nothing. */
+  async #ask(session: Session): Promise<boolean> {
+    const message = await session.channel.get(this.#queue);
+    if (message !== false) this.#offer(message, session);
+    return message !== false;
+  }
+
+  async #open({ signal }: Abortable): Promise<Session> {
+    const ended = { signal: AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]) };
+    const session = new Session(await this.#connection.channel(ended), this.#connection.ended);
+    session.lost.addEventListener("abort", () => this.#lose(session), { once: true });
+    try {
+      if (this.#prefetch > 0) this.#consumerTag = await this.#consume(session, ended);
+      else await this.#connection.answer(session.channel.checkQueue(this.#queue), this.#queue, ended);
+      session.lost.throwIfAborted();
+    } catch (error) {
+      session.end();
+      throw error;
+    }
+    this.#session = session;
+    return session;
+  }
+
+  /** amqplib closes the whole connection if the callback throws, so it must not; it gets `null` when the queue was deleted. */
+  async #consume(session: Session, options: Abortable): Promise<string> {
+    const { channel } = session;
+    const consuming = async () => {
+      // Not global: RabbitMQ has no such thing for quorum queues, and version 4.3 for none.
+      await channel.prefetch(this.#prefetch, false);
+      return await channel.consume(
+        this.#queue,
+        (message) => message === null ? session.end() : this.#offer(message, session),
+      );
+    };
+    return (await this.#connection.answer(consuming(), this.#queue, options)).consumerTag;
+  }
+
+  #offer(message: Message, session: Session): void {
+    const delivery = new RabbitmqDelivery(message, {
+      queue: this.#queue,
+      session,
+      maxDeliveries: this.#connection.settings.maxDeliveries,
+      send: (queue, letter) => this.#publisher.send(queue, letter),
+    });
+    const [waiter] = this.#waiters;
+    if (waiter !== undefined) waiter.give(delivery);
+    else if (this.#prefetch > 0) this.#ahead.push(delivery);
+    else void delivery.giveBack();
+  }
+
+  #lose(session: Session): void {
+    this.#ahead = this.#ahead.filter((delivery) => !delivery.lost.aborted);
+    if (this.#session !== session) return;
+    this.#session = undefined;
+    this.#consumerTag = undefined;
+    if (this.#waiters.size > 0) this.#work();
+  }
+
+  #failAll(error: unknown): void {
+    for (const waiter of [...this.#waiters]) waiter.fail(error);
+  }
+}

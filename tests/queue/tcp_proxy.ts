@@ -1,0 +1,101 @@
+/** Stands between a client and a server on 127.0.0.1, to cut or freeze their connections, or to speak TLS for the server. */
+export class TcpProxy implements AsyncDisposable {
+  readonly #listener: Deno.Listener<Deno.Conn, Deno.NetAddr>;
+  readonly #target: number;
+  readonly #connections = new Set<Deno.Conn>();
+  readonly #running = new Set<Promise<void>>();
+  #thawed = Promise.resolve();
+  #thaw = () => {};
+  /** Whether new connections are cut at once. */
+  refusing = false;
+  /** How many were. */
+  refused = 0;
+
+  /** @param target The server's port. @param tls Certificate and key, in PEM. */
+  constructor(target: number, tls?: Deno.TlsCertifiedKeyPem) {
+    const address = { hostname: "127.0.0.1", port: 0 };
+    this.#listener = tls === undefined ? Deno.listen(address) : Deno.listenTls({ ...address, ...tls });
+    this.#target = target;
+    this.#run(this.#accept());
+  }
+
+  /** Where clients connect. */
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  /** How many connections there are. */
+  get connected(): number {
+    return this.#connections.size / 2;
+  }
+
+  /** Ends every connection at once. */
+  cut(): void {
+    for (const connection of this.#connections) close(connection);
+    this.#connections.clear();
+  }
+
+  /** From now on nothing gets through, in either direction, but connections stay. */
+  freeze(): void {
+    this.#thawed = new Promise((resolve) => this.#thaw = resolve);
+  }
+
+  /** Everything gets through again, what was held up first. */
+  thaw(): void {
+    this.#thaw();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    this.cut();
+    this.thaw();
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  async #accept(): Promise<void> {
+    for await (const client of this.#listener) {
+      if (this.refusing) {
+        this.refused++;
+        close(client);
+      } else this.#run(this.#join(client));
+    }
+  }
+
+  async #join(client: Deno.Conn): Promise<void> {
+    const server = await Deno.connect({ hostname: "127.0.0.1", port: this.#target });
+    this.#connections.add(client).add(server);
+    await Promise.all([this.#copy(client, server), this.#copy(server, client)]);
+    for (const connection of [client, server]) {
+      close(connection);
+      this.#connections.delete(connection);
+    }
+  }
+
+  async #copy(from: Deno.Conn, to: Deno.Conn): Promise<void> {
+    const buffer = new Uint8Array(65_536);
+    try {
+      for (;;) {
+        const length = await from.read(buffer);
+        await this.#thawed;
+        if (length === null) break;
+        for (let sent = 0; sent < length;) sent += await to.write(buffer.subarray(sent, length));
+      }
+      await to.closeWrite();
+    } catch {
+      close(to);
+    }
+  }
+
+  #run(task: Promise<void>): void {
+    const done = task.catch(() => {}).finally(() => this.#running.delete(done));
+    this.#running.add(done);
+  }
+}
+
+function close(connection: Deno.Conn): void {
+  try {
+    connection.close();
+  } catch {
+    // It was closed already.
+  }
+}
