@@ -163,21 +163,23 @@ export class Consumer implements AsyncDisposable {
 
   async #next(signal: AbortSignal): Promise<Delivery | undefined> {
     const { limiter } = this.#options;
-    let token = false;
+    let held = 0;
+    let delivery: Delivery | undefined;
     try {
       await limiter?.take(1, { signal });
-      token = true;
+      held = 1;
       const asked = performance.now();
-      const delivery = await this.#subscription.next({ signal });
-      token = false;
+      delivery = await this.#subscription.next({ signal });
       if (limiter !== undefined && performance.now() - asked > IDLE_MS) {
         // The bucket filled up while this token was held: a full bucket and one more would be a larger burst than allowed.
+        held = 0;
         limiter.refund();
-        await limiter.take();
+        await limiter.take(1, { signal });
       }
       return delivery;
     } catch (error) {
-      if (token) limiter?.refund();
+      if (held > 0) limiter?.refund();
+      await delivery?.release();
       if (signal.aborted) return undefined;
       throw error;
     }
@@ -250,7 +252,14 @@ export class Consumer implements AsyncDisposable {
   }
 
   async #bury(delivery: Delivery, message: StudyMessage | undefined, reason: string): Promise<void> {
-    await this.#options.onDeadLetter?.(message, reason);
+    try {
+      await this.#options.onDeadLetter?.(message, reason);
+    } catch (error) {
+      // What cannot be written down must not disappear into the dead letters.
+      await delivery.requeue(UNRECORDED_PAUSE_MS);
+      this.#log(delivery, "put back", `its failure could not be recorded (${codeOf(error)})`);
+      return this.#count("requeued");
+    }
     await delivery.deadLetter(reason);
     log.error("Message {messageId} moved to the dead-letter queue: {reason}", {
       messageId: delivery.messageId,
@@ -272,6 +281,9 @@ export class Consumer implements AsyncDisposable {
 
 /** A wait for a message that is longer than this, in milliseconds, means that the queue was idle. */
 const IDLE_MS = 50;
+
+/** Pause of a message whose failure could not be recorded, in milliseconds. */
+const UNRECORDED_PAUSE_MS = 5_000;
 
 function codeOf(error: unknown): string {
   if (error instanceof PixlError) return error.code;

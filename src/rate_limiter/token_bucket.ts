@@ -3,7 +3,7 @@ import { WaiterList } from "./waiter_list.ts";
 
 /** How a {@linkcode TokenBucket} starts. */
 export interface TokenBucketOptions {
-  /** Tokens earned a second; fractions allowed, 0 pauses. @default {5} */
+  /** Tokens earned a second; fractions allowed, 0 pauses: none is earned and none is given out. @default {5} */
   readonly rate?: number;
   /** Most tokens kept, and so the largest burst. A whole number, at least 1. @default {5} */
   readonly capacity?: number;
@@ -91,7 +91,7 @@ export class TokenBucket {
   /**
    * Changes the rate at once, for those who wait too. What was earned so far is kept at the old rate.
    *
-   * @param rate Tokens a second; 0 pauses: nothing is earned, those who wait keep their place.
+   * @param rate Tokens a second; 0 pauses: nothing is earned or given out, those who wait keep their place.
    * @throws {RangeError} If it is not a finite number of at least 0.
    */
   setRate(rate: number): void {
@@ -130,7 +130,7 @@ export class TokenBucket {
     this.#checkN(n);
     if (this.#waiters.size > 0) return false;
     this.#settle();
-    if (this.#tokens + EPSILON < n) return false;
+    if (this.#rate === 0 || this.#tokens + EPSILON < n) return false;
     this.#spend(n);
     return true;
   }
@@ -224,6 +224,7 @@ export class TokenBucket {
 
   #timeFor(n: number): number {
     this.#settle();
+    if (this.#rate === 0) return Infinity;
     const missing = n - this.#tokens;
     return missing <= EPSILON ? 0 : (missing * 1_000) / this.#rate;
   }
@@ -231,15 +232,16 @@ export class TokenBucket {
   /** Serves whose turn it is and has tokens, then sets the one timer for the next. */
   #serve(): void {
     this.#settle();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#rate === 0) return;
     for (let next = this.#waiters.first; next !== undefined; next = this.#waiters.first) {
       if (this.#tokens + EPSILON < next.n) break;
       this.#spend(next.n);
       next.grant();
     }
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     const next = this.#waiters.first;
-    if (next === undefined || this.#rate === 0) return;
+    if (next === undefined) return;
     const ms = Math.min(Math.ceil(this.#timeFor(next.n)), LONGEST_TIMER_MS);
     this.#timer = setTimeout(() => this.#serve(), ms);
   }

@@ -150,7 +150,7 @@ Deno.test("timeUntil() counts those who wait first", async () => {
 
 Deno.test("refund() gives a token to who waits, never above the capacity", async () => {
   using time = new FakeTime();
-  const bucket = make(time, { rate: 0, capacity: 2, initial: 2 });
+  const bucket = make(time, { rate: 1, capacity: 2, initial: 2 });
   bucket.refund();
   assertEquals(bucket.tokens, 2);
   bucket.tryTake(2);
@@ -160,6 +160,21 @@ Deno.test("refund() gives a token to who waits, never above the capacity", async
 
   await waiting;
   assertEquals(bucket.tokens, 0);
+});
+
+Deno.test("A paused bucket gives out nothing, not even what it has", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 0, capacity: 2, initial: 2 });
+  assertEquals([bucket.tryTake(), bucket.timeUntil()], [false, Infinity]);
+  const waiting = bucket.take();
+  bucket.refund();
+  await time.advance(1_000);
+  assertEquals([bucket.waiting, bucket.tokens], [1, 2]);
+
+  bucket.setRate(1);
+
+  await waiting;
+  assertEquals(bucket.tokens, 1);
 });
 
 Deno.test("A clock that goes back or far forward mints nothing beyond the capacity", () => {

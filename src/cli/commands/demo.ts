@@ -1,0 +1,87 @@
+import { join } from "node:path";
+import { demo } from "../../demo/demo.ts";
+import { drawTree } from "../../demo/tree.ts";
+import { parseNumber } from "../arguments.ts";
+import type { PixlCommand } from "../command.ts";
+import { PartialError } from "../errors.ts";
+import { openEmbedded } from "../open.ts";
+
+type Options = {
+  readonly dir?: string;
+  readonly studies: number;
+  readonly rate: number;
+  readonly omopDir?: string;
+};
+
+/** `pixl demo`: the whole job on embedded defaults. */
+export const demoCommand: PixlCommand<readonly [], Options> = {
+  define: (program) =>
+    program.command("demo")
+      .description(
+        "run the whole job on one machine: synthetic extract, simulated hospital, embedded database and FTPS receiver",
+      )
+      .option("--dir <dir>", "keep everything in this folder; run again on it and nothing is sent twice")
+      .option(
+        "--studies <n>",
+        "studies of the synthetic extract",
+        parseNumber("--studies", { min: 2, max: 1e6, whole: true }),
+        40,
+      )
+      .option(
+        "--rate <per-second>",
+        "studies a second of each queue",
+        parseNumber("--rate", { min: 0.01, max: 1e6 }),
+        20,
+      )
+      .option("--omop-dir <dir>", "use this extract instead of a synthetic one"),
+  needs: () => ({}),
+  access: (_config, _args, { dir, omopDir }) => {
+    const folder = dir ?? Deno.env.get("TMPDIR") ?? "/tmp";
+    return {
+      read: [".env", folder, ...(omopDir === undefined ? [] : [omopDir])],
+      write: [folder],
+      net: ["127.0.0.1"],
+      run: ["ln"],
+    };
+  },
+  async run({ screen, signal, json, print }, _, { dir, studies, rate, omopDir }) {
+    const folder = dir ?? await Deno.makeTempDir({ prefix: "pixl-demo-" });
+    try {
+      const { report, problems, arrived } = await demo({
+        dir: folder,
+        studies,
+        rate,
+        ...(omopDir === undefined ? {} : { omopDir }),
+        openDatabase: (path) => openEmbedded(path, signal),
+        progress: screen,
+        signal,
+      });
+      if (json) print(report);
+      else {
+        for (
+          const line of [
+            "",
+            `What arrived (${dir === undefined ? "removed at the end; --dir keeps it" : join(folder, "dsh")}):`,
+          ]
+        ) screen.line(line);
+        for (const line of drawTree(arrived)) screen.line(`  ${line}`);
+        screen.line("");
+        screen.table([
+          ["", "pacs", "ehr"],
+          ["studies", report.studies, report.studies],
+          ["published", report.published.pacs, report.published.ehr],
+          ["handled", report.handled.pacs, report.handled.ehr],
+          ["dead", report.dead.pacs, report.dead.ehr],
+          ["sent", report.uploaded.images, report.uploaded.parquetFiles],
+          ["exported", report.ledger.exported, report.exported.reportRows],
+        ]);
+        screen.line(
+          `  ${report.retries} tried again, ${report.uploaded.bytes} bytes sent, ${report.uploaded.verified} files verified, ${report.seconds} s`,
+        );
+      }
+      if (problems.length > 0) throw new PartialError(`The counts do not agree: ${problems.join("; ")}`);
+    } finally {
+      if (dir === undefined) await Deno.remove(folder, { recursive: true });
+    }
+  },
+};

@@ -1,0 +1,23 @@
+import type { AnyCommand } from "../command.ts";
+import { consumeCommand } from "./consume.ts";
+import { demoCommand } from "./demo.ts";
+import { doctorCommand } from "./doctor.ts";
+import { exportCommand } from "./export.ts";
+import { migrateCommand } from "./migrate.ts";
+import { populateCommand } from "./populate.ts";
+import { rateCommand } from "./rate.ts";
+import { statusCommand } from "./status.ts";
+import { uploadCommand } from "./upload.ts";
+
+/** Every command, in the order in which a study goes through them. */
+export const COMMANDS: readonly AnyCommand[] = [
+  migrateCommand,
+  populateCommand,
+  consumeCommand,
+  exportCommand,
+  uploadCommand,
+  statusCommand,
+  rateCommand,
+  doctorCommand,
+  demoCommand,
+];

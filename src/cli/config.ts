@@ -1,0 +1,162 @@
+import { type ReadSetting, SettingsReader } from "./settings.ts";
+
+/** A PostgreSQL server, or the embedded database in a folder. */
+export type DatabaseConfig =
+  | {
+    readonly kind: "postgres";
+    readonly host: string;
+    readonly port: number;
+    readonly database: string;
+    readonly user: string;
+    readonly password: string;
+    readonly caPem: string | undefined;
+  }
+  | { readonly kind: "embedded"; readonly dir: string };
+
+/** A RabbitMQ broker, or the queue table in the database. */
+export type BrokerConfig =
+  | {
+    readonly kind: "rabbitmq";
+    readonly host: string;
+    readonly port: number;
+    readonly username: string;
+    readonly password: string;
+    readonly vhost: string;
+    readonly caPem: string | undefined;
+  }
+  | { readonly kind: "database" };
+
+/** The FTPS server of the Data Safe Haven. */
+export interface FtpsConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  readonly mode: "implicit" | "explicit";
+  readonly basePath: string;
+  readonly serverName: string | undefined;
+  readonly caPem: string | undefined;
+}
+
+/** The parts of the configuration that a command needs; the others are not looked at. */
+export interface Needs {
+  readonly database?: boolean;
+  readonly broker?: boolean;
+  readonly ftps?: boolean;
+}
+
+/** Everything that was configured, checked. A part that was not asked for throws when it is read. */
+export interface Config {
+  readonly database: DatabaseConfig;
+  readonly broker: BrokerConfig;
+  readonly ftps: FtpsConfig;
+  /** Where exports are written, and read from for the upload. */
+  readonly exportDir: string;
+  /** Where the imaging service leaves study zips. */
+  readonly imageDir: string;
+  /** Studies a second for a queue whose rate was never set. */
+  readonly defaultRate: number;
+  /** Files that were read for it: secrets and certificates. */
+  readonly files: readonly string[];
+}
+
+/** Names of the settings that hold file names. */
+const FILE_SETTINGS = [
+  "PIXL_DB_PASSWORD_FILE",
+  "PIXL_DB_CA_FILE",
+  "RABBITMQ_PASSWORD_FILE",
+  "RABBITMQ_CA_FILE",
+  "FTP_USER_PASSWORD_FILE",
+  "FTP_CA_FILE",
+] as const;
+
+/**
+ * Reads and checks the configuration.
+ *
+ * @param read Reads one setting.
+ * @param needs The parts that must be there.
+ * @throws {ConfigError} With every problem of these parts at once.
+ */
+export function readConfig(read: ReadSetting, needs: Needs): Config {
+  const settings = new SettingsReader(read);
+  const database = needs.database || needs.broker ? readDatabase(settings) : undefined;
+  const broker = needs.broker ? readBroker(settings) : undefined;
+  const ftps = needs.ftps ? readFtps(settings) : undefined;
+  const defaultRate = settings.number("PIXL_RATE", 5, { min: 0, max: 1_000_000 });
+  settings.check();
+  return {
+    get database() {
+      return asked(database, "database");
+    },
+    get broker() {
+      return asked(broker, "broker");
+    },
+    get ftps() {
+      return asked(ftps, "ftps");
+    },
+    exportDir: read("PIXL_EXPORT_DIR") ?? "exports",
+    imageDir: read("PIXL_IMAGE_DIR") ?? "images",
+    defaultRate,
+    files: FILE_SETTINGS.flatMap((name) => read(name) ?? []),
+  };
+}
+
+function asked<T>(part: T | undefined, name: string): T {
+  if (part === undefined) throw new Error(`The command did not say that it needs '${name}'`);
+  return part;
+}
+
+function readDatabase(settings: SettingsReader): DatabaseConfig | undefined {
+  const host = settings.optional("PIXL_DB_HOST");
+  const dir = settings.optional("PIXL_DATA_DIR");
+  if (host !== undefined && dir !== undefined) {
+    settings.problem(
+      "PIXL_DB_HOST and PIXL_DATA_DIR are both set: keep the first for a PostgreSQL server, the second for the embedded database",
+    );
+    return undefined;
+  }
+  if (dir !== undefined) return { kind: "embedded", dir };
+  if (host === undefined) {
+    settings.problem(
+      "PIXL_DB_HOST is not set: name the PostgreSQL server, or set PIXL_DATA_DIR to a folder for the embedded database",
+    );
+    return undefined;
+  }
+  return {
+    kind: "postgres",
+    host,
+    port: settings.port("PIXL_DB_PORT", 5432),
+    database: settings.optional("PIXL_DB_NAME") ?? "pixl",
+    user: settings.required("PIXL_DB_USER", "name the database user"),
+    password: settings.secret("PIXL_DB_PASSWORD", "give the database user's password"),
+    caPem: settings.pem("PIXL_DB_CA_FILE"),
+  };
+}
+
+function readBroker(settings: SettingsReader): BrokerConfig {
+  const host = settings.optional("RABBITMQ_HOST");
+  if (host === undefined) return { kind: "database" };
+  return {
+    kind: "rabbitmq",
+    host,
+    port: settings.port("RABBITMQ_PORT", 5672),
+    username: settings.required("RABBITMQ_USERNAME", "name the broker's user"),
+    password: settings.secret("RABBITMQ_PASSWORD", "give the broker user's password"),
+    vhost: settings.optional("RABBITMQ_VHOST") ?? "/",
+    caPem: settings.pem("RABBITMQ_CA_FILE"),
+  };
+}
+
+function readFtps(settings: SettingsReader): FtpsConfig {
+  const mode = settings.choice("FTP_MODE", ["implicit", "explicit"], "implicit");
+  return {
+    host: settings.required("FTP_HOST", "name the FTPS server of the Data Safe Haven"),
+    port: settings.port("FTP_PORT", mode === "implicit" ? 990 : 21),
+    user: settings.required("FTP_USER_NAME", "name the FTPS user"),
+    password: settings.secret("FTP_USER_PASSWORD", "give the FTPS user's password"),
+    mode,
+    basePath: settings.optional("FTP_BASE_PATH") ?? "/",
+    serverName: settings.optional("FTP_SERVER_NAME"),
+    caPem: settings.pem("FTP_CA_FILE"),
+  };
+}

@@ -1,0 +1,35 @@
+import { type ErrorKind, PixlError } from "../errors.ts";
+
+/** Settings or arguments are missing or wrong; all of them are listed at once. */
+export class ConfigError extends PixlError {
+  override readonly code = "configuration";
+  override readonly kind = "configuration";
+
+  /** @param problems One line each, naming the setting and the remedy; never its value where it is a secret. */
+  constructor(problems: readonly string[], options?: ErrorOptions) {
+    super(
+      problems.length === 1
+        ? problems.join()
+        : `${problems.length} settings are wrong:\n  - ${problems.join("\n  - ")}`,
+      options,
+    );
+  }
+}
+
+/** Some items failed, the others are done. */
+export class PartialError extends PixlError {
+  override readonly code = "partial";
+  override readonly kind = "partial";
+}
+
+/** Exit codes of `pixl`, by cause. 1 is a fault of the program itself. */
+export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
+  configuration: 2,
+  input: 3,
+  unavailable: 4,
+  refused: 5,
+  partial: 6,
+};
+
+/** Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT. */
+export const EXIT_INTERRUPTED = 130;

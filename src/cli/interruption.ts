@@ -1,0 +1,33 @@
+/** Turns SIGINT and SIGTERM into one signal, until the end of the scope. A second SIGINT ends the process as it would without us. */
+export interface Interruption extends Disposable {
+  readonly signal: AbortSignal;
+}
+
+/** Why the signal was aborted. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+
+  constructor(readonly by: Deno.Signal) {
+    super(`Interrupted by ${by}`);
+  }
+}
+
+/** Starts to listen. */
+export function interruption(): Interruption {
+  const abort = new AbortController();
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const listeners = signals.map((name) => {
+    const listener = () => {
+      abort.abort(new Interrupted(name));
+      Deno.removeSignalListener(name, listener);
+    };
+    Deno.addSignalListener(name, listener);
+    return [name, listener] as const;
+  });
+  return {
+    signal: abort.signal,
+    [Symbol.dispose]() {
+      for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
+    },
+  };
+}

@@ -1,0 +1,62 @@
+import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase } from "../database/mod.ts";
+import { type Broker, PostgresBroker, RabbitmqBroker } from "../queue/mod.ts";
+import { FtpsDestination } from "../upload/mod.ts";
+import type { Config } from "./config.ts";
+
+/** Parts that a bundle carries and a run from source finds by itself. */
+let pgliteAssets: (() => Promise<EmbeddedAssets>) | undefined;
+
+/** Gives the embedded database its files, where they cannot be loaded from the npm package: in a bundle. */
+export function provideAssets(load: () => Promise<EmbeddedAssets>): void {
+  pgliteAssets = load;
+}
+
+/** A database with its ledger; an embedded one is brought up to date, since nobody else can have it open. */
+export interface OpenLedger extends AsyncDisposable {
+  readonly database: Database;
+  readonly ledger: Ledger;
+}
+
+/** Opens the database that is configured. */
+export async function openConfiguredDatabase({ database }: Config, signal: AbortSignal): Promise<Database> {
+  if (database.kind === "embedded") return await openEmbedded(database.dir, signal);
+  const { kind, host, port, user, password, caPem } = database;
+  const tls = caPem === undefined ? false : { ca: caPem };
+  return await openDatabase({ kind, host, port, database: database.database, user, password, tls }, { signal });
+}
+
+/** Opens the embedded database in a folder. */
+export async function openEmbedded(dir: string, signal: AbortSignal): Promise<Database> {
+  const assets = await pgliteAssets?.();
+  return await openDatabase({ kind: "embedded", dir, ...(assets === undefined ? {} : { assets }) }, { signal });
+}
+
+/** Opens the database and its ledger. */
+export async function openLedger(config: Config, signal: AbortSignal): Promise<OpenLedger> {
+  const database = await openConfiguredDatabase(config, signal);
+  try {
+    if (database.embedded) await migrate(database, { signal });
+  } catch (error) {
+    await database[Symbol.asyncDispose]();
+    throw error;
+  }
+  return { database, ledger: new Ledger(database), [Symbol.asyncDispose]: () => database[Symbol.asyncDispose]() };
+}
+
+/** Opens the broker that is configured; a queue table is in the database. */
+export async function openBroker({ broker }: Config, database: Database, signal: AbortSignal): Promise<Broker> {
+  if (broker.kind === "database") return new PostgresBroker(database.sql);
+  const { host, port, username, password, vhost, caPem } = broker;
+  const tls = caPem === undefined ? {} : { tls: { ca: caPem } };
+  return await RabbitmqBroker.open({ host, port, username, password, vhost, ...tls }, { signal });
+}
+
+/** Logs in at the Data Safe Haven. */
+export async function openDestination({ ftps }: Config, signal: AbortSignal): Promise<FtpsDestination> {
+  const { serverName, caPem, ...options } = ftps;
+  return await FtpsDestination.open({
+    ...options,
+    ...(serverName === undefined ? {} : { servername: serverName }),
+    ...(caPem === undefined ? {} : { caPem }),
+  }, { signal });
+}

@@ -1,0 +1,14 @@
+import { PixlError } from "../errors.ts";
+
+/** An extract is to be exported, or its export sent, that the ledger does not know. */
+export class NotPopulatedError extends PixlError {
+  /** Always the same. */
+  override readonly code = "not-populated";
+  /** Another extract is needed, or another step first. */
+  override readonly kind = "input";
+
+  /** Names the extract. @param dir Its folder. */
+  constructor(dir: string) {
+    super(`Cannot go on with '${dir}': the ledger does not know this extract, run 'pixl populate' on it first`);
+  }
+}

@@ -1,0 +1,15 @@
+/** One phase of a task, as people see it. Disposing it before `done` shows that it stopped half-way. */
+export interface Phase extends Disposable {
+  /** So much more is done. */
+  advance(n?: number): void;
+  /** Sets how much there is in all, when that becomes known. */
+  total(n: number): void;
+  /** Ends the phase; the text is shown behind its name. */
+  done(result: string): void;
+}
+
+/** Shows phases. */
+export interface Progress {
+  /** Begins a phase. */
+  phase(name: string, total: number, unit: string): Phase;
+}

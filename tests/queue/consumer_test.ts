@@ -1,0 +1,215 @@
+import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { consume, type ConsumeOptions, type Handler, type Outcome } from "@pixl/core/queue";
+import { TokenBucket } from "@pixl/core/rate-limiter";
+import { ScriptedBroker, study } from "../support/scripted_broker.ts";
+
+const none: ConsumeOptions = { backoff: (attempt) => attempt * 10 };
+
+/** Consumes until the queue is empty and gives what was done with the messages. */
+async function run(broker: ScriptedBroker, handler: Handler, options: ConsumeOptions = {}): Promise<string[]> {
+  await using consumer = await consume(broker, "pacs", handler, { ...none, ...options });
+  await consumer.idle();
+  return broker.log;
+}
+
+const always = (outcome: Outcome): Handler => () => Promise.resolve(outcome);
+
+Deno.test("consume() acknowledges what the handler has done", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  assertEquals(await run(broker, always({ kind: "done" })), ["done"]);
+});
+
+Deno.test("consume() gives the handler the message, its id and the attempt", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const seen: unknown[] = [];
+  await run(broker, (message, { attempt, messageId }) => {
+    seen.push(message, attempt, messageId.length);
+    return Promise.resolve({ kind: "done" });
+  });
+  assertEquals(seen, [study(), 1, 36]);
+});
+
+Deno.test("consume() tries again with growing pauses, then dead-letters with the reason", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const buried: unknown[] = [];
+  const log = await run(broker, always({ kind: "retry", reason: "status 500" }), {
+    maxAttempts: 3,
+    onDeadLetter: (message, reason) => {
+      buried.push(message, reason);
+      return Promise.resolve();
+    },
+  });
+  assertEquals(log, ["retry 10", "retry 20", "dead: status 500, attempt 3"]);
+  assertEquals(buried, [study(), "status 500, attempt 3"]);
+});
+
+Deno.test("consume() puts back without counting an attempt", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const attempts: number[] = [];
+  const log = await run(broker, (_, { attempt }) => {
+    attempts.push(attempt);
+    return Promise.resolve(attempts.length < 3 ? { kind: "requeue", reason: "busy", afterMs: 7 } : { kind: "done" });
+  });
+  assertEquals([attempts, log], [[1, 1, 1], ["requeue 7", "requeue 7", "done"]]);
+});
+
+Deno.test("consume() dead-letters at once what the handler discards", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  assertEquals(await run(broker, always({ kind: "discard", reason: "status 404" })), ["dead: status 404"]);
+});
+
+Deno.test("consume() takes a throw for a retry and keeps its class, not its text", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const handler: Handler = (message) => Promise.reject(new TypeError(`no such patient ${message.mrn}`));
+  assertEquals(await run(broker, handler, { maxAttempts: 1 }), ["dead: TypeError, attempt 1"]);
+});
+
+Deno.test("consume() dead-letters a body that is no message and goes on", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(new TextEncoder().encode('{"mrn": "MRNSEED1"'), study());
+  const log = await run(broker, always({ kind: "done" }), { concurrency: 1 });
+  assertEquals(log, ["dead: Cannot read the message: it must be JSON in UTF-8", "done"]);
+});
+
+Deno.test("consume() has at most `concurrency` messages in hand", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(...Array.from({ length: 20 }, (_, i) => study({ procedure_occurrence_id: i })));
+  let [now, most] = [0, 0];
+  await run(broker, async () => {
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    now -= 1;
+    return { kind: "done" };
+  }, { concurrency: 3 });
+  assertEquals(most, 3);
+});
+
+Deno.test("consume() aborts a handler at its time-out and tries again", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const handler: Handler = (_, { signal }) =>
+    new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
+  const log = await run(broker, handler, { handlerTimeoutMs: 5, maxAttempts: 2 });
+  assertEquals(log, ["retry 10", "dead: no answer within 5 ms, attempt 2"]);
+});
+
+Deno.test("consume() does not wait for a handler that ignores its time-out", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const log = await run(broker, () => new Promise(() => {}), { handlerTimeoutMs: 5, maxAttempts: 1 });
+  assertEquals(log, ["dead: no answer within 5 ms, attempt 1"]);
+});
+
+Deno.test("consume() leaves alone what was lost to another consumer", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const handler: Handler = () => {
+    broker.lost.abort(new Error("lease taken over"));
+    return new Promise(() => {});
+  };
+  await using consumer = await consume(broker, "pacs", handler);
+  while (consumer.counts.returned === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  assertEquals(broker.log, []);
+});
+
+Deno.test("consume() takes no message without a token", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const limiter = new TokenBucket({ rate: 0, initial: 0 });
+  await using consumer = await consume(broker, "pacs", always({ kind: "done" }), { limiter });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals([broker.ready.length, limiter.waiting], [1, 1]);
+
+  limiter.setRate(1_000);
+  await consumer.idle();
+  assertEquals(broker.log, ["done"]);
+});
+
+Deno.test("Consumer.stop() gives back the token it holds", async () => {
+  const broker = new ScriptedBroker();
+  const limiter = new TokenBucket({ rate: 1e-9, initial: 1 });
+  const consumer = await consume(broker, "pacs", always({ kind: "done" }), { limiter });
+  while (limiter.tokens > 0.5) await Promise.resolve();
+
+  await consumer.stop();
+
+  assertAlmostEquals(limiter.tokens, 1);
+});
+
+Deno.test("An idle queue banks no more than the bucket's capacity", async () => {
+  const broker = new ScriptedBroker();
+  const limiter = new TokenBucket({ rate: 1_000, capacity: 2, initial: 2 });
+  let handled = 0;
+  await using _consumer = await consume(broker, "pacs", () => {
+    handled += 1;
+    return Promise.resolve({ kind: "done" });
+  }, { limiter, concurrency: 10 });
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  limiter.setRate(1e-9);
+
+  broker.add(...Array.from({ length: 10 }, (_, i) => study({ procedure_occurrence_id: i })));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+
+  assertEquals(handled, 2);
+});
+
+Deno.test("Consumer.stop() lets what is in hand finish and takes nothing new", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study(), study({ procedure_occurrence_id: 5 }));
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+  const consumer = await consume(broker, "pacs", async () => {
+    start();
+    await finished;
+    return { kind: "done" };
+  }, { concurrency: 1 });
+  await started;
+  const stopped = consumer.stop();
+  finish();
+  await stopped;
+  assertEquals([broker.log, broker.ready.length], [["done"], 1]);
+});
+
+Deno.test("Consumer.stop() hands back what does not finish within the grace period", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  const consumer = await consume(broker, "pacs", () => {
+    start();
+    return new Promise(() => {});
+  });
+  await started;
+  await consumer.stop({ graceMs: 5 });
+  assertEquals(broker.log, ["release"]);
+});
+
+Deno.test("consume() puts a message back if its failure cannot be written down", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  let writable = false;
+  await using consumer = await consume(broker, "pacs", always({ kind: "discard", reason: "status 404" }), {
+    onDeadLetter: () => {
+      if (writable) return Promise.resolve();
+      writable = true;
+      return Promise.reject(new Error("database away"));
+    },
+  });
+  await consumer.idle();
+  assertEquals(broker.log, ["requeue 5000", "dead: status 404"]);
+});
+
+for (const name of ["concurrency", "maxAttempts"] as const) {
+  Deno.test(`consume() refuses a ${name} of 0`, async () => {
+    await assertRejects(
+      () => consume(new ScriptedBroker(), "pacs", always({ kind: "done" }), { [name]: 0 }),
+      RangeError,
+      name,
+    );
+  });
+}
