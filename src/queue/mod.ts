@@ -11,3 +11,5 @@ export * from "./consumer.ts";
 export * from "./errors.ts";
 export * from "./message.ts";
 export * from "./outcome.ts";
+export * from "./postgres/postgres_broker.ts";
+export * from "./rabbitmq/mod.ts";

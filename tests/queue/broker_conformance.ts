@@ -34,9 +34,13 @@ const PATIENCE_MS = 15_000;
  * @param name Stands before each test's name.
  * @param open Connects. Each call makes a new connection to the same server, so that what one broker leaves behind is seen by the next.
  */
-export function brokerConformance(name: string, open: () => Promise<OpenedBroker>): void {
+export function brokerConformance(
+  name: string,
+  open: () => Promise<OpenedBroker>,
+  test: (name: string, run: () => Promise<void>) => void = Deno.test,
+): void {
   const check = (title: string, run: Case) =>
-    Deno.test(`${name}: ${title}`, async () => {
+    test(`${name}: ${title}`, async () => {
       await withBroker(open, async (broker) => {
         const queue = queueName();
         await broker.declare(queue);

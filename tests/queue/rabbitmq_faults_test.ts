@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import { type OutgoingMessage, PublishError, QueueError, RabbitmqBroker } from "@pixl/core/queue";
 import { sharedRabbitmq, startRabbitmq, useSharedRabbitmq } from "../support/rabbitmq.ts";
+import { testWith } from "../support/programs.ts";
 import {
   depthBecomes,
   eventually,
@@ -23,6 +24,8 @@ import {
 import { TcpProxy } from "./tcp_proxy.ts";
 
 useSharedRabbitmq();
+
+const rabbitmqTest = (name: string, run: () => Promise<void>) => testWith("rabbitmq", name, run);
 
 interface Scene {
   readonly broker: RabbitmqBroker;
@@ -58,7 +61,7 @@ async function disconnect({ broker, proxy, direct, queue }: Scene): Promise<void
 }
 
 for (const prefetch of [0, 20]) {
-  Deno.test(`nothing is lost when the connection is cut while consuming (prefetch ${prefetch})`, async () => {
+  rabbitmqTest(`nothing is lost when the connection is cut while consuming (prefetch ${prefetch})`, async () => {
     await withScene(async ({ broker, proxy, direct, queue }) => {
       await direct.publish(queue, messages(300));
       await using subscription = await broker.subscribe(queue, { prefetch });
@@ -88,7 +91,7 @@ for (const prefetch of [0, 20]) {
   });
 }
 
-Deno.test("a delivery is lost with its connection, whatever the answer", async () => {
+rabbitmqTest("a delivery is lost with its connection, whatever the answer", async () => {
   await withScene(async ({ broker, proxy, direct, queue }) => {
     await direct.publish(queue, messages(1));
     await using subscription = await broker.subscribe(queue);
@@ -103,31 +106,34 @@ Deno.test("a delivery is lost with its connection, whatever the answer", async (
   });
 });
 
-Deno.test("publish() lists exactly what was not confirmed when the connection is cut, and carries on with the rest", async () => {
-  await withScene(async ({ broker, proxy, direct, queue }) => {
-    async function* cutTwice(): AsyncGenerator<OutgoingMessage> {
-      for (const [i, each] of messages(4_000).entries()) {
-        if (i === 1_000 || i === 2_500) proxy.cut();
-        if (i % 100 === 0) await Promise.resolve();
-        yield each;
+rabbitmqTest(
+  "publish() lists exactly what was not confirmed when the connection is cut, and carries on with the rest",
+  async () => {
+    await withScene(async ({ broker, proxy, direct, queue }) => {
+      async function* cutTwice(): AsyncGenerator<OutgoingMessage> {
+        for (const [i, each] of messages(4_000).entries()) {
+          if (i === 1_000 || i === 2_500) proxy.cut();
+          if (i % 100 === 0) await Promise.resolve();
+          yield each;
+        }
       }
-    }
-    const outcome = await broker.publish(queue, cutTwice()).catch((error) => error);
-    assertInstanceOf(outcome, PublishError);
-    assertEquals(outcome.confirmed + outcome.unconfirmed.length, 4_000);
-    assertEquals(new Set(outcome.unconfirmed).size, outcome.unconfirmed.length);
-    assertGreater(outcome.confirmed, 0);
+      const outcome = await broker.publish(queue, cutTwice()).catch((error) => error);
+      assertInstanceOf(outcome, PublishError);
+      assertEquals(outcome.confirmed + outcome.unconfirmed.length, 4_000);
+      assertEquals(new Set(outcome.unconfirmed).size, outcome.unconfirmed.length);
+      assertGreater(outcome.confirmed, 0);
 
-    const there = await takeAll(direct, queue);
-    for (const id of ids(4_000)) assert(there.has(id) || outcome.unconfirmed.includes(id), `${id} is gone`);
+      const there = await takeAll(direct, queue);
+      for (const id of ids(4_000)) assert(there.has(id) || outcome.unconfirmed.includes(id), `${id} is gone`);
 
-    await broker.publish(queue, outcome.unconfirmed.map(message));
-    const again = await takeAll(direct, queue);
-    assertEquals([...again].sort(), [...outcome.unconfirmed].sort());
-  });
-});
+      await broker.publish(queue, outcome.unconfirmed.map(message));
+      const again = await takeAll(direct, queue);
+      assertEquals([...again].sort(), [...outcome.unconfirmed].sort());
+    });
+  },
+);
 
-Deno.test("publish() waits for a connection that comes back", async () => {
+rabbitmqTest("publish() waits for a connection that comes back", async () => {
   await withScene(async (scene) => {
     const { broker, proxy, direct, queue } = scene;
     await disconnect(scene);
@@ -139,7 +145,7 @@ Deno.test("publish() waits for a connection that comes back", async () => {
   });
 });
 
-Deno.test("publish() ends after its time-out when the broker hangs, and lists everything", async () => {
+rabbitmqTest("publish() ends after its time-out when the broker hangs, and lists everything", async () => {
   await withScene(async ({ broker, proxy, queue }) => {
     await broker.publish(queue, messages(1));
     proxy.freeze();
@@ -153,7 +159,7 @@ Deno.test("publish() ends after its time-out when the broker hangs, and lists ev
   });
 });
 
-Deno.test("publish() ends after its time-out while there is no connection", async () => {
+rabbitmqTest("publish() ends after its time-out while there is no connection", async () => {
   await withScene(async (scene) => {
     await disconnect(scene);
     const { broker, queue } = scene;
@@ -162,7 +168,7 @@ Deno.test("publish() ends after its time-out while there is no connection", asyn
   });
 });
 
-Deno.test("calls end with the reason of their signal while there is no connection", async () => {
+rabbitmqTest("calls end with the reason of their signal while there is no connection", async () => {
   await withScene(async (scene) => {
     await disconnect(scene);
     const { broker, queue } = scene;
@@ -182,7 +188,7 @@ Deno.test("calls end with the reason of their signal while there is no connectio
   });
 });
 
-Deno.test("calls end as closed when the broker is closed while there is no connection", async () => {
+rabbitmqTest("calls end as closed when the broker is closed while there is no connection", async () => {
   await withScene(async (scene) => {
     await disconnect(scene);
     const { broker, queue } = scene;
@@ -197,7 +203,7 @@ Deno.test("calls end as closed when the broker is closed while there is no conne
   });
 });
 
-Deno.test("closing the broker takes no longer than a few seconds when RabbitMQ hangs", async () => {
+rabbitmqTest("closing the broker takes no longer than a few seconds when RabbitMQ hangs", async () => {
   await withScene(async ({ broker, proxy, direct, queue }) => {
     await direct.publish(queue, messages(3));
     const subscription = await broker.subscribe(queue, { prefetch: 2 });
@@ -215,7 +221,7 @@ Deno.test("closing the broker takes no longer than a few seconds when RabbitMQ h
   });
 });
 
-Deno.test("closing the broker ends an attempt to connect again", async () => {
+rabbitmqTest("closing the broker ends an attempt to connect again", async () => {
   await withScene(async ({ broker, proxy }) => {
     proxy.freeze();
     proxy.cut();
@@ -226,7 +232,7 @@ Deno.test("closing the broker ends an attempt to connect again", async () => {
   });
 });
 
-Deno.test("a hung connection is noticed by its heartbeat", async () => {
+rabbitmqTest("a hung connection is noticed by its heartbeat", async () => {
   await withScene(async ({ broker, proxy, direct, queue }) => {
     await direct.publish(queue, messages(1));
     await using subscription = await broker.subscribe(queue);
@@ -241,7 +247,7 @@ Deno.test("a hung connection is noticed by its heartbeat", async () => {
   }, { heartbeatSeconds: 1 });
 });
 
-Deno.test("what was confirmed survives RabbitMQ's sudden end, and all goes on afterwards", async () => {
+rabbitmqTest("what was confirmed survives RabbitMQ's sudden end, and all goes on afterwards", async () => {
   await using server = await startRabbitmq();
   await using broker = await RabbitmqBroker.open(server);
   const queue = queueName();
@@ -272,57 +278,63 @@ Deno.test("what was confirmed survives RabbitMQ's sudden end, and all goes on af
   await depthBecomes(broker, queue, { ready: 0, dead: 0, delayed: 1 });
 });
 
-Deno.test("while RabbitMQ is short of memory publish() waits, up to its time-out, and messages are taken all the same", async () => {
-  await using server = await startRabbitmq();
-  await using broker = await RabbitmqBroker.open(server);
-  const queue = queueName();
-  await broker.declare(queue);
-  await broker.publish(queue, messages(10));
-  await using subscription = await broker.subscribe(queue);
-  await server.ctl("set_vm_memory_high_watermark", "0.0000001");
-  const error = await assertRejects(() => broker.publish(queue, messages(3_000), { timeoutMs: 1_000 }), PublishError);
-  assertEquals(error.unconfirmed.length, 3_000);
-  for (const id of ids(10)) {
-    const delivery = await take(subscription);
-    assertEquals(delivery.messageId, id);
-    await delivery.acknowledge();
-  }
-  await depthBecomes(broker, queue, { ready: 0 });
-  const publishing = broker.publish(queue, [message("later")]);
-  await server.ctl("set_vm_memory_high_watermark", "0.4");
-  assertEquals(await publishing, 1);
-});
+rabbitmqTest(
+  "while RabbitMQ is short of memory publish() waits, up to its time-out, and messages are taken all the same",
+  async () => {
+    await using server = await startRabbitmq();
+    await using broker = await RabbitmqBroker.open(server);
+    const queue = queueName();
+    await broker.declare(queue);
+    await broker.publish(queue, messages(10));
+    await using subscription = await broker.subscribe(queue);
+    await server.ctl("set_vm_memory_high_watermark", "0.0000001");
+    const error = await assertRejects(() => broker.publish(queue, messages(3_000), { timeoutMs: 1_000 }), PublishError);
+    assertEquals(error.unconfirmed.length, 3_000);
+    for (const id of ids(10)) {
+      const delivery = await take(subscription);
+      assertEquals(delivery.messageId, id);
+      await delivery.acknowledge();
+    }
+    await depthBecomes(broker, queue, { ready: 0 });
+    const publishing = broker.publish(queue, [message("later")]);
+    await server.ctl("set_vm_memory_high_watermark", "0.4");
+    assertEquals(await publishing, 1);
+  },
+);
 
-Deno.test("a process ends at once when its broker is closed, though RabbitMQ hangs, and needs no permission but its address", async () => {
-  const server = await sharedRabbitmq();
-  await using proxy = new TcpProxy(server.port);
-  const { host, username, password } = server;
-  const options = { host, port: proxy.port, username, password };
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      `--allow-net=${host}:${proxy.port}`,
-      new URL("./rabbitmq_child.ts", import.meta.url).href,
-      JSON.stringify(options),
-      queueName(),
-    ],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  const output = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  assertEquals((await output.read()).value, "ready\n");
-  proxy.freeze();
-  const input = child.stdin.getWriter();
-  await input.write(new Uint8Array([10]));
-  await input.close();
-  assertEquals((await output.read()).value, "closed\n");
-  const start = performance.now();
-  assertEquals((await child.status).code, 0);
-  assertLess(performance.now() - start, 1_000);
-  await output.cancel();
-});
+rabbitmqTest(
+  "a process ends at once when its broker is closed, though RabbitMQ hangs, and needs no permission but its address",
+  async () => {
+    const server = await sharedRabbitmq();
+    await using proxy = new TcpProxy(server.port);
+    const { host, username, password } = server;
+    const options = { host, port: proxy.port, username, password };
+    const child = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--no-prompt",
+        `--allow-net=${host}:${proxy.port}`,
+        new URL("./rabbitmq_child.ts", import.meta.url).href,
+        JSON.stringify(options),
+        queueName(),
+      ],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const output = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    assertEquals((await output.read()).value, "ready\n");
+    proxy.freeze();
+    const input = child.stdin.getWriter();
+    await input.write(new Uint8Array([10]));
+    await input.close();
+    assertEquals((await output.read()).value, "closed\n");
+    const start = performance.now();
+    assertEquals((await child.status).code, 0);
+    assertLess(performance.now() - start, 1_000);
+    await output.cancel();
+  },
+);
 
 async function takeAll(broker: RabbitmqBroker, queue: string): Promise<Set<string>> {
   await using subscription = await broker.subscribe(queue, { prefetch: 100 });

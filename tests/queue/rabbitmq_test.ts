@@ -15,6 +15,7 @@ import * as amqp from "amqplib";
 import { PublishError, QueueError, RabbitmqBroker } from "@pixl/core/queue";
 import { sharedPki } from "../support/pki.ts";
 import { freePort } from "../support/ports.ts";
+import { testWith } from "../support/programs.ts";
 import { sharedRabbitmq, useSharedRabbitmq } from "../support/rabbitmq.ts";
 import {
   brokerConformance,
@@ -32,7 +33,13 @@ import { TcpProxy } from "./tcp_proxy.ts";
 
 useSharedRabbitmq();
 
-brokerConformance("RabbitmqBroker", async () => ({ broker: await RabbitmqBroker.open(await sharedRabbitmq()) }));
+const rabbitmqTest = (name: string, run: () => Promise<void>) => testWith("rabbitmq", name, run);
+
+brokerConformance(
+  "RabbitmqBroker",
+  async () => ({ broker: await RabbitmqBroker.open(await sharedRabbitmq()) }),
+  rabbitmqTest,
+);
 
 /** RabbitMQ without this project between. */
 async function withRaw<T>(run: (channel: amqp.Channel) => Promise<T>): Promise<T> {
@@ -57,7 +64,7 @@ async function openFailure(more: Record<string, unknown>): Promise<QueueError> {
   );
 }
 
-Deno.test("RabbitmqBroker.open() takes a user name and a password of any characters", async () => {
+rabbitmqTest("RabbitmqBroker.open() takes a user name and a password of any characters", async () => {
   const { username, password } = await sharedRabbitmq();
   assertMatch(username, / /);
   for (const character of "@/:%") assertStringIncludes(password, character);
@@ -65,7 +72,7 @@ Deno.test("RabbitmqBroker.open() takes a user name and a password of any charact
   await broker.declare(queueName());
 });
 
-Deno.test("RabbitmqBroker.open() tells at once that the login was refused, without the password", async () => {
+rabbitmqTest("RabbitmqBroker.open() tells at once that the login was refused, without the password", async () => {
   const start = performance.now();
   const error = await openFailure({ password: "PWSEED-wrong" });
   assertEquals([error.code, error.kind], ["broker-refused", "refused"]);
@@ -74,13 +81,13 @@ Deno.test("RabbitmqBroker.open() tells at once that the login was refused, witho
   assertLess(performance.now() - start, 2_000);
 });
 
-Deno.test("RabbitmqBroker.open() names a virtual host that is not there", async () => {
+rabbitmqTest("RabbitmqBroker.open() names a virtual host that is not there", async () => {
   const error = await openFailure({ vhost: "no/such%20host" });
   assertEquals(error.code, "broker-refused");
   assertStringIncludes(error.message, "virtual host 'no/such%20host'");
 });
 
-Deno.test("RabbitmqBroker.open() takes a virtual host of any characters", async () => {
+rabbitmqTest("RabbitmqBroker.open() takes a virtual host of any characters", async () => {
   const server = await sharedRabbitmq();
   const vhost = `a%2Fb/${queueName()}`;
   await server.ctl("add_vhost", vhost);
@@ -89,7 +96,7 @@ Deno.test("RabbitmqBroker.open() takes a virtual host of any characters", async 
   await broker.declare(queueName());
 });
 
-Deno.test("RabbitmqBroker.open() names the address where nobody listens", async () => {
+rabbitmqTest("RabbitmqBroker.open() names the address where nobody listens", async () => {
   const port = freePort();
   const error = await openFailure({ port });
   assertEquals([error.code, error.kind], ["broker-unreachable", "unavailable"]);
@@ -97,19 +104,19 @@ Deno.test("RabbitmqBroker.open() names the address where nobody listens", async 
   assertStringIncludes(error.message, "ECONNREFUSED");
 });
 
-Deno.test("RabbitmqBroker.open() names a host that does not exist", async () => {
+rabbitmqTest("RabbitmqBroker.open() names a host that does not exist", async () => {
   const error = await openFailure({ host: "rabbitmq.invalid", port: 5672 });
   assertEquals(error.code, "broker-unreachable");
   assertStringIncludes(error.message, "rabbitmq.invalid:5672");
 });
 
-Deno.test("RabbitmqBroker.open() says that there is no TLS at the port", async () => {
+rabbitmqTest("RabbitmqBroker.open() says that there is no TLS at the port", async () => {
   const error = await openFailure({ tls: {} });
   assertEquals(error.code, "broker-refused");
   assertStringIncludes(error.message, "TLS");
 });
 
-Deno.test("RabbitmqBroker.open() verifies the certificate and its name", async () => {
+rabbitmqTest("RabbitmqBroker.open() verifies the certificate and its name", async () => {
   const server = await sharedRabbitmq();
   const { caPem: ca, certPem: cert, keyPem: key } = sharedPki();
   await using proxy = new TcpProxy(server.port, { cert, key });
@@ -127,13 +134,13 @@ Deno.test("RabbitmqBroker.open() verifies the certificate and its name", async (
   }
 });
 
-Deno.test("RabbitmqBroker.open() gives up on a server that says nothing", async () => {
+rabbitmqTest("RabbitmqBroker.open() gives up on a server that says nothing", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const error = await openFailure({ port: silent.addr.port, connectTimeoutMs: 200 });
   assertEquals(error.code, "broker-unreachable");
 });
 
-Deno.test("RabbitmqBroker.open() ends when its signal aborts", async () => {
+rabbitmqTest("RabbitmqBroker.open() ends when its signal aborts", async () => {
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { host, username, password } = await sharedRabbitmq();
   const controller = new AbortController();
@@ -146,7 +153,7 @@ Deno.test("RabbitmqBroker.open() ends when its signal aborts", async () => {
   assertStrictEquals(await opening, reason);
 });
 
-Deno.test("RabbitmqBroker.open() refuses numbers that it cannot use", async () => {
+rabbitmqTest("RabbitmqBroker.open() refuses numbers that it cannot use", async () => {
   for (const more of [{ port: 0 }, { heartbeatSeconds: NaN }, { connectTimeoutMs: -1 }, { maxDeliveries: 1.5 }]) {
     const options = { ...await sharedRabbitmq(), ...more };
     const error = await assertRejects(() => RabbitmqBroker.open(options), RangeError);
@@ -154,7 +161,7 @@ Deno.test("RabbitmqBroker.open() refuses numbers that it cannot use", async () =
   }
 });
 
-Deno.test("RabbitmqBroker.declare() says which queue and argument differ", async () => {
+rabbitmqTest("RabbitmqBroker.declare() says which queue and argument differ", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await withRaw((channel) =>
@@ -168,7 +175,7 @@ Deno.test("RabbitmqBroker.declare() says which queue and argument differ", async
   );
 });
 
-Deno.test("RabbitmqBroker.declare() refuses names that RabbitMQ does not take", async () => {
+rabbitmqTest("RabbitmqBroker.declare() refuses names that RabbitMQ does not take", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   for (const queue of ["", "amq.queue", "ü".repeat(121)]) {
     await assertRejects(() => broker.declare(queue), RangeError, "as a queue name");
@@ -176,12 +183,12 @@ Deno.test("RabbitmqBroker.declare() refuses names that RabbitMQ does not take", 
   await broker.declare(`${queueName()}-`.padEnd(240, "x"));
 });
 
-Deno.test("RabbitmqBroker.subscribe() refuses a prefetch that is no number", async () => {
+rabbitmqTest("RabbitmqBroker.subscribe() refuses a prefetch that is no number", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   await assertRejects(() => broker.subscribe(queueName(), { prefetch: -1 }), RangeError, "prefetch");
 });
 
-Deno.test("RabbitmqBroker.publish() lists what was published after the queue was deleted", async () => {
+rabbitmqTest("RabbitmqBroker.publish() lists what was published after the queue was deleted", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await broker.declare(queue);
@@ -198,7 +205,7 @@ Deno.test("RabbitmqBroker.publish() lists what was published after the queue was
 });
 
 for (const prefetch of [0, 3]) {
-  Deno.test(`RabbitmqSubscription.next() says that the queue was deleted (prefetch ${prefetch})`, async () => {
+  rabbitmqTest(`RabbitmqSubscription.next() says that the queue was deleted (prefetch ${prefetch})`, async () => {
     await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
     const queue = queueName();
     await broker.declare(queue);
@@ -219,7 +226,7 @@ for (const prefetch of [0, 3]) {
   });
 }
 
-Deno.test("RabbitmqDelivery.deadLetter() keeps reason, time and attempt with the message", async () => {
+rabbitmqTest("RabbitmqDelivery.deadLetter() keeps reason, time and attempt with the message", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await broker.declare(queue);
@@ -236,7 +243,7 @@ Deno.test("RabbitmqDelivery.deadLetter() keeps reason, time and attempt with the
   assertEquals(dead.content.toString(), '{"n":"message-0000"}');
 });
 
-Deno.test("RabbitmqDelivery.retry() keeps what others wrote on the message", async () => {
+rabbitmqTest("RabbitmqDelivery.retry() keeps what others wrote on the message", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await broker.declare(queue);
@@ -259,7 +266,7 @@ Deno.test("RabbitmqDelivery.retry() keeps what others wrote on the message", asy
   assertEquals([copy.properties.headers?.trace, copy.properties.headers?.["x-pixl-attempt"]], ["t-1", 2]);
 });
 
-Deno.test("RabbitmqDelivery.retry() rounds a delay up to the next step, and down to the longest", async () => {
+rabbitmqTest("RabbitmqDelivery.retry() rounds a delay up to the next step, and down to the longest", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await broker.declare(queue);
@@ -277,7 +284,7 @@ Deno.test("RabbitmqDelivery.retry() rounds a delay up to the next step, and down
   assertEquals(counts, [0, 1, 1, 2]);
 });
 
-Deno.test("a message whose consumers vanish becomes a dead letter after maxDeliveries returns", async () => {
+rabbitmqTest("a message whose consumers vanish becomes a dead letter after maxDeliveries returns", async () => {
   const queue = queueName();
   await using broker = await RabbitmqBroker.open({ ...await sharedRabbitmq(), maxDeliveries: 2 });
   await broker.declare(queue);
@@ -290,7 +297,7 @@ Deno.test("a message whose consumers vanish becomes a dead letter after maxDeliv
   await depthBecomes(broker, queue, { ready: 0, dead: 1 });
 });
 
-Deno.test("RabbitmqDelivery stays in hand when its copy is not confirmed", async () => {
+rabbitmqTest("RabbitmqDelivery stays in hand when its copy is not confirmed", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await broker.declare(queue);

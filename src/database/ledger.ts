@@ -1,0 +1,243 @@
+import type { Database } from "./database.ts";
+import { run } from "./failure.ts";
+import * as claims from "./ledger/claims.ts";
+import * as exported from "./ledger/exports.ts";
+import * as extracts from "./ledger/extracts.ts";
+import * as overview from "./ledger/overview.ts";
+import * as publishing from "./ledger/publishing.ts";
+import type {
+  Claim,
+  Extract,
+  ImageToUpload,
+  Lease,
+  LedgerCall,
+  RecordedTransfer,
+  Registration,
+  ReportRow,
+  StateCount,
+  Study,
+  StudyKey,
+  StudyKind,
+  Transfer,
+  UnpublishedStudy,
+} from "./ledger/types.ts";
+import type { Queryable } from "./sql.ts";
+
+/** Rows a statement adds or a page holds. */
+const BATCH = 1_000;
+
+/**
+ * The record of what was asked for and what became of it. Any number of processes may use it at once; every rule (one row a study, one worker a study,
+ * which state follows which) is kept by the database itself.
+ *
+ * Every method rejects with a {@linkcode DatabaseError} if the database does; those that finish a study, with a {@linkcode LeaseLostError} if the
+ * study is no longer theirs.
+ */
+export class Ledger {
+  readonly #database: Database;
+
+  /** Works on that database. @param database Open and migrated. The caller closes it. */
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Makes an extract known. Again is harmless. @param extract Names and slugs, and the time in ISO 8601, normalised. */
+  async registerExtract(extract: extracts.NewExtract, call: LedgerCall = {}): Promise<{ readonly extractId: number }> {
+    const extractId = await this.#run("register the extract", call, (sql) => extracts.registerExtract(sql, extract));
+    return { extractId };
+  }
+
+  /** The extract of that time, or the newest of the project. */
+  findExtract(projectSlug: string, timeSlug?: string, call: LedgerCall = {}): Promise<Extract | undefined> {
+    return this.#run("find the extract", call, (sql) => extracts.findExtract(sql, projectSlug, timeSlug));
+  }
+
+  /**
+   * Makes an extract's studies known, 1,000 a transaction: one row for the images of each study of the project, one for its report in this extract.
+   * What is known stays as it is, so this may be repeated after a crash.
+   */
+  async registerStudies(
+    extractId: number,
+    studies: Iterable<Study> | AsyncIterable<Study>,
+    call: LedgerCall = {},
+  ): Promise<Registration> {
+    const total = { added: 0, known: 0, exported: 0 };
+    const flush = async (batch: readonly Study[]) => {
+      const { added, known, exported } = await this.#run(
+        "register the studies",
+        call,
+        (sql) => extracts.registerBatch(sql, extractId, batch),
+      );
+      total.added += added;
+      total.known += known;
+      total.exported += exported;
+    };
+    let batch: Study[] = [];
+    for await (const study of studies) {
+      if (batch.push(study) < BATCH) continue;
+      await flush(batch);
+      batch = [];
+    }
+    if (batch.length > 0) await flush(batch);
+    await this.#run("register the studies", call, (sql) => extracts.countStudies(sql, extractId));
+    if (total.added >= BATCH) await this.#analyse(call);
+    return total;
+  }
+
+  /** An extract's studies whose message no broker has confirmed yet. Those that become so meanwhile may or may not be among them. */
+  async *unpublished(
+    extractId: number,
+    kind: StudyKind,
+    call: LedgerCall = {},
+  ): AsyncGenerator<UnpublishedStudy, void> {
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const from: number = after;
+      const page = await this.#run(
+        "list the studies",
+        call,
+        (sql) => publishing.unpublishedPage(sql, extractId, kind, from, BATCH),
+      );
+      yield* page.studies;
+      after = page.last;
+    }
+  }
+
+  /** Notes that a broker has confirmed the messages of these studies. @param ids As {@linkcode Ledger.unpublished} gave them. */
+  markPublished(kind: StudyKind, ids: readonly number[], call: LedgerCall = {}): Promise<void> {
+    return this.#run("note what was published", call, (sql) => publishing.markPublished(sql, kind, ids));
+  }
+
+  /**
+   * Takes a study to work on, for as long as the lease is renewed. Exactly one of those who ask at once gets it. A failed study may be claimed again.
+   * If the call is aborted the study may be claimed nevertheless, until the lease runs out.
+   */
+  claim(kind: StudyKind, study: StudyKey, lease: Lease, call: LedgerCall = {}): Promise<Claim> {
+    return this.#run(`claim the ${kind}`, call, (sql) => claims.claim(sql, kind, study, lease));
+  }
+
+  /** Extends a lease from now. @throws {LeaseLostError} If it was taken over. */
+  renew(kind: StudyKind, id: number, lease: Lease, call: LedgerCall = {}): Promise<void> {
+    return this.#run("renew the lease", call, (sql) => claims.renew(sql, kind, id, lease));
+  }
+
+  /** The images are de-identified under that pseudonym. @throws {LeaseLostError} If the lease was taken over. */
+  completeImage(imageId: number, owner: string, pseudo_study_uid: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("finish the image", call, (sql) => claims.completeImage(sql, imageId, owner, pseudo_study_uid));
+  }
+
+  /** The report is de-identified. @throws {LeaseLostError} If the lease was taken over. */
+  completeReport(reportId: number, owner: string, image_report: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("finish the report", call, (sql) => claims.completeReport(sql, reportId, owner, image_report));
+  }
+
+  /** Gives a study back unfinished. @param reason Without identifiers. @throws {LeaseLostError} If the lease was taken over. */
+  putBack(kind: StudyKind, id: number, owner: string, reason: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(`put the ${kind} back`, call, (sql) => claims.putBack(sql, kind, id, owner, reason));
+  }
+
+  /**
+   * Gives a study up, whoever has it: its message is a dead letter.
+   *
+   * @param reason Without identifiers.
+   * @returns Whether it was waiting or in work; what is done stays done.
+   */
+  fail(kind: StudyKind, study: StudyKey, reason: string, call: LedgerCall = {}): Promise<boolean> {
+    return this.#run(`note the failed ${kind}`, call, (sql) => claims.fail(sql, kind, study, reason));
+  }
+
+  /** Makes failed studies wait again, as unpublished. @returns How many. */
+  requeueFailed(kind: StudyKind, projectSlug?: string, call: LedgerCall = {}): Promise<number> {
+    return this.#run("requeue what failed", call, (sql) => claims.requeueFailed(sql, kind, projectSlug));
+  }
+
+  /** Images that are done and not yet exported, oldest row first. */
+  async *imagesToUpload({ projectSlug, ...call }: LedgerCall & { readonly projectSlug?: string } = {}): AsyncGenerator<
+    ImageToUpload,
+    void
+  > {
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const from: number = after;
+      const page: ImageToUpload[] = await this.#run(
+        "list the images",
+        call,
+        (sql) => exported.imagesToUploadPage(sql, projectSlug, from, BATCH),
+      );
+      yield* page;
+      after = page.at(-1)?.imageId;
+    }
+  }
+
+  /** An extract's finished reports, by procedure. */
+  async *reports(extractId: number, call: LedgerCall = {}): AsyncGenerator<ReportRow, void> {
+    let last: exported.PlacedReport | undefined;
+    do {
+      const from = last;
+      const page = await this.#run(
+        "list the reports",
+        call,
+        (sql) => exported.reportsPage(sql, extractId, from, BATCH),
+      );
+      for (const { report_id: _, ...row } of page) yield row;
+      last = page.at(-1);
+    } while (last !== undefined);
+  }
+
+  /** Records a file that a destination confirmed. Again is harmless. */
+  recordTransfer(transfer: Transfer, call: LedgerCall = {}): Promise<void> {
+    return this.#run("record the transfer", call, (sql) => exported.recordTransfer(sql, transfer));
+  }
+
+  /** The last file that was sent to that path. */
+  findTransfer(destination: string, path: string, call: LedgerCall = {}): Promise<RecordedTransfer | undefined> {
+    return this.#run("find the transfer", call, (sql) => exported.findTransfer(sql, destination, path));
+  }
+
+  /**
+   * The images have left. Again is harmless.
+   *
+   * @param options `at`: when, ISO 8601; now if it is not given.
+   * @throws {DatabaseError} `transition-refused` if no transfer of them is recorded or they are not done.
+   */
+  markExported(imageId: number, { at, ...call }: LedgerCall & { readonly at?: string } = {}): Promise<void> {
+    return this.#run("mark the image exported", call, (sql) => exported.markExported(sql, imageId, at));
+  }
+
+  /** {@linkcode Ledger.recordTransfer} and {@linkcode Ledger.markExported} in one transaction. */
+  recordImageExported(transfer: Transfer & { readonly imageId: number }, call: LedgerCall = {}): Promise<void> {
+    return this.#run("mark the image exported", call, (sql) => exported.recordImageExported(sql, transfer));
+  }
+
+  /** How many studies are in each state, of one project or all. */
+  summary(projectSlug?: string, call: LedgerCall = {}): Promise<readonly StateCount[]> {
+    return this.#run("count the studies", call, (sql) => overview.summary(sql, projectSlug));
+  }
+
+  /** The rate that was set for a queue, in studies a second. */
+  rate(queue: string, call: LedgerCall = {}): Promise<number | undefined> {
+    return this.#run("read the rate", call, (sql) => overview.rate(sql, queue));
+  }
+
+  /** Keeps a queue's rate over restarts. @throws {RangeError} If it is not finite or negative. */
+  async setRate(queue: string, rate: number, call: LedgerCall = {}): Promise<void> {
+    if (!(rate >= 0 && rate < Infinity)) {
+      throw new RangeError(
+        `Cannot set the rate as 'rate' must be a finite number of at least 0: current value is ${rate}`,
+      );
+    }
+    await this.#run("set the rate", call, (sql) => overview.setRate(sql, queue, rate));
+  }
+
+  #run<T>(
+    action: string,
+    { sql = this.#database.sql, signal }: LedgerCall,
+    work: (sql: Queryable) => Promise<T>,
+  ): Promise<T> {
+    return run(action, () => work(sql), signal);
+  }
+
+  /** The embedded database has nobody who does it, and plans for an empty table are slow on a full one. */
+  async #analyse(call: LedgerCall): Promise<void> {
+    if (!this.#database.embedded) return;
+    await this.#run("analyse the tables", call, (sql) => sql`analyze pixl_pipeline.image, pixl_pipeline.report`);
+  }
+}

@@ -1,0 +1,115 @@
+import type { Queryable, Sql } from "../sql.ts";
+import type { Extract, Registration, Study } from "./types.ts";
+
+interface ExtractRow {
+  readonly extract_id: number;
+  readonly slug: string;
+  readonly project_name: string;
+  readonly extract_time: string;
+  readonly time_slug: string;
+  readonly studies: number | null;
+}
+
+/** What is known of an extract before it has a row. */
+export interface NewExtract {
+  /** As the extract has it. */
+  readonly project_name: string;
+  /** Its folder name. */
+  readonly project_slug: string;
+  /** ISO 8601, normalised. */
+  readonly extract_time: string;
+  /** Its folder name. */
+  readonly time_slug: string;
+}
+
+/** See `Ledger.registerExtract`. */
+export async function registerExtract(sql: Queryable, extract: NewExtract): Promise<number> {
+  // The update that changes nothing makes the row come back where it was there before.
+  const [row] = await sql<{ extract_id: number }[]>`
+    insert into pixl_pipeline.extract (slug, project_name, extract_time, time_slug)
+    values (${extract.project_slug}, ${extract.project_name}, ${extract.extract_time}, ${extract.time_slug})
+    on conflict (slug, extract_time) do update set slug = excluded.slug
+    returning extract_id`;
+  if (row === undefined) throw new Error("An upsert returned no row");
+  return row.extract_id;
+}
+
+/** See `Ledger.findExtract`. */
+export async function findExtract(
+  sql: Queryable,
+  projectSlug: string,
+  timeSlug?: string,
+): Promise<Extract | undefined> {
+  const [row] = await sql<ExtractRow[]>`
+    select extract_id, slug, project_name, extract_time, time_slug, studies from pixl_pipeline.extract
+    where slug = ${projectSlug} and (${timeSlug ?? null}::text is null or time_slug = ${timeSlug ?? null})
+    order by extract_time::timestamptz desc, extract_id desc
+    limit 1`;
+  return row && {
+    extractId: row.extract_id,
+    projectSlug: row.slug,
+    projectName: row.project_name,
+    extractTime: row.extract_time,
+    timeSlug: row.time_slug,
+    studies: row.studies ?? 0,
+  };
+}
+
+/** Adds one batch. */
+export async function registerBatch(
+  sql: Sql | Queryable,
+  extractId: number,
+  batch: readonly Study[],
+): Promise<Registration> {
+  return "begin" in sql
+    ? await sql.begin((tx) => insertBatch(tx, extractId, batch))
+    : await insertBatch(sql, extractId, batch);
+}
+
+async function insertBatch(sql: Queryable, extractId: number, batch: readonly Study[]): Promise<Registration> {
+  const column = (pick: (study: Study) => string | null) => batch.map(pick);
+  // Arrays of text with casts: postgres.js takes an array's type from its first element and ignores the cast otherwise. In the order of the key, so
+  // that populates at once wait for each other in one direction only.
+  const wanted = sql`
+    select distinct on (mrn, accession_number, study_date) *
+    from unnest(
+      ${column((study) => study.mrn)}::text[],
+      ${column((study) => study.accession_number)}::text[],
+      ${column((study) => study.study_date)}::text[]::date[],
+      ${column((study) => String(study.procedure_occurrence_id))}::text[]::bigint[],
+      ${column((study) => study.study_uid ?? null)}::text[]
+    ) as wanted (mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
+    order by mrn, accession_number, study_date, procedure_occurrence_id`;
+  const inserted = await sql`
+    insert into pixl_pipeline.image
+      (slug, extract_id, mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
+    select e.slug, e.extract_id, w.mrn, w.accession_number, w.study_date, w.procedure_occurrence_id, w.study_uid
+    from pixl_pipeline.extract e cross join (${wanted}) w
+    where e.extract_id = ${extractId}
+    order by w.mrn, w.accession_number, w.study_date
+    on conflict (slug, mrn, accession_number, study_date) do nothing`;
+  // A statement of its own, which sees what other populates have committed meanwhile.
+  const [found] = await sql<{ exported: number }[]>`
+    with image as materialized (
+      select i.image_id, i.state, w.procedure_occurrence_id
+      from pixl_pipeline.extract e
+      cross join (${wanted}) w
+      join pixl_pipeline.image i using (mrn, accession_number, study_date)
+      where e.extract_id = ${extractId} and i.slug = e.slug
+    ), report as (
+      insert into pixl_pipeline.report (extract_id, image_id, procedure_occurrence_id)
+      select ${extractId}::bigint, image_id, procedure_occurrence_id from image order by image_id
+      on conflict (extract_id, image_id) do nothing
+    )
+    select count(*) filter (where state = 'exported') as exported from image`;
+  const exported = found?.exported ?? 0;
+  return { added: inserted.count, known: batch.length - inserted.count - exported, exported };
+}
+
+/** Notes how many studies the extract asks for. */
+export async function countStudies(sql: Queryable, extractId: number): Promise<void> {
+  await sql`
+    update pixl_pipeline.extract
+    set studies = (select count(*) from pixl_pipeline.report where extract_id = ${extractId})
+    where extract_id = ${extractId}`;
+}

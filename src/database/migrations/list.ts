@@ -1,0 +1,16 @@
+import ledger from "./0001_ledger.sql" with { type: "text" };
+import queue from "./0002_queue.sql" with { type: "text" };
+
+/** One step of the schema. Once released it is never edited: a change is a new step. */
+export interface Migration {
+  /** Sorts in the order of application. */
+  readonly name: string;
+  /** What it does, in the schema `pixl_pipeline`. */
+  readonly sql: string;
+}
+
+/** All of them, in order. */
+export const MIGRATIONS: readonly Migration[] = [
+  { name: "0001_ledger", sql: ledger },
+  { name: "0002_queue", sql: queue },
+];

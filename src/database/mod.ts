@@ -1,0 +1,16 @@
+/**
+ * The database: a PostgreSQL server or an embedded one, its migrations, and the ledger of every study and every file that left.
+ *
+ * @module
+ */
+export { type ErrorKind, PixlError } from "../errors.ts";
+export * from "./database.ts";
+export * from "./errors.ts";
+export type { Queryable, Sql } from "./sql.ts";
+export type { PostgresOptions } from "./server.ts";
+export type { EmbeddedOptions } from "./embedded/embedded.ts";
+export type { EmbeddedAssets } from "./embedded/assets.ts";
+export { migrate, type MigrationResult, pendingMigrations } from "./migrate.ts";
+export { Ledger } from "./ledger.ts";
+export type { NewExtract } from "./ledger/extracts.ts";
+export type * from "./ledger/types.ts";

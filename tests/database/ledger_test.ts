@@ -1,0 +1,456 @@
+import { assert, assertEquals, assertGreater, assertLessOrEqual, assertNotMatch, assertRejects } from "@std/assert";
+import { DatabaseError, type Lease, LeaseLostError, Ledger, type Study, type Transfer } from "@pixl/core/database";
+import { type Engine, onEachEngine } from "../support/databases.ts";
+
+const TIME = "2023-12-07T14:08:58";
+
+function study(project: string, n: number, change: Partial<Study> = {}): Study {
+  return {
+    mrn: `MRNSEED${n % 7}`,
+    accession_number: `ACCSEED${String(n).padStart(6, "0")}`,
+    study_date: "2020-02-29",
+    procedure_occurrence_id: 1_000 + n,
+    project_name: project,
+    extract_generated_timestamp: TIME,
+    ...change,
+  };
+}
+
+function studies(project: string, count: number): Study[] {
+  return Array.from({ length: count }, (_, n) => study(project, n));
+}
+
+function lease(leaseMs = 60_000): Lease {
+  return { owner: crypto.randomUUID(), leaseMs };
+}
+
+/** A ledger, and a project of its own with an extract of so many studies. */
+async function withProject(engine: Engine, count: number) {
+  const database = await engine.database();
+  const ledger = new Ledger(database);
+  const project = `project-${crypto.randomUUID()}`;
+  const extract = {
+    project_name: "A Project",
+    project_slug: project,
+    extract_time: TIME,
+    time_slug: "2023-12-07t14-08-58",
+  };
+  const { extractId } = await ledger.registerExtract(extract);
+  if (count > 0) await ledger.registerStudies(extractId, studies(project, count));
+  return { sql: database.sql, ledger, project, extract, extractId };
+}
+
+async function claimed(ledger: Ledger, kind: "image" | "report", which: Study, by: Lease = lease()) {
+  const claim = await ledger.claim(kind, which, by);
+  assert(claim.result === "claimed", claim.result);
+  return { id: claim.id, attempt: claim.attempt, owner: by.owner };
+}
+
+function transferOf(imageId: number, sha256 = "a".repeat(64)): Transfer & { imageId: number } {
+  return {
+    imageId,
+    destination: "dsh:21",
+    path: `p/${imageId}.zip`,
+    bytes: 5,
+    sha256,
+    verifiedBy: "sha256",
+    version: "0.1.0",
+  };
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  return await Array.fromAsync(items);
+}
+
+onEachEngine((engine) => {
+  const check = (name: string, run: () => Promise<void>) => engine.test(`Ledger.${name} (${engine.name})`, run);
+
+  check("registerExtract() gives the same extract again", async () => {
+    const { ledger, extract, extractId } = await withProject(engine, 0);
+    const again = await Promise.all(Array.from({ length: 10 }, () => ledger.registerExtract(extract)));
+    assertEquals(again.map((each) => each.extractId), Array(10).fill(extractId));
+  });
+
+  check("findExtract() gives the newest, or that of a time", async () => {
+    const { ledger, project, extract, extractId } = await withProject(engine, 0);
+    const older = { ...extract, extract_time: "2023-12-07T14:08:57Z", time_slug: "older" };
+    const { extractId: olderId } = await ledger.registerExtract(older);
+    assertEquals(await ledger.findExtract(project), {
+      extractId,
+      projectSlug: project,
+      projectName: "A Project",
+      extractTime: TIME,
+      timeSlug: "2023-12-07t14-08-58",
+      studies: 0,
+    });
+    assertEquals((await ledger.findExtract(project, "older"))?.extractId, olderId);
+    assertEquals(await ledger.findExtract(project, "never"), undefined);
+    assertEquals(await ledger.findExtract("no-project"), undefined);
+  });
+
+  check("registerStudies() counts what is new, known and exported", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 0);
+    const [first, ...rest] = studies(project, 2_345);
+    assert(first);
+    assertEquals(await ledger.registerStudies(extractId, [first]), { added: 1, known: 0, exported: 0 });
+    const { id, owner } = await claimed(ledger, "image", first);
+    await ledger.completeImage(id, owner, "1.2.3");
+    await ledger.recordImageExported(transferOf(id));
+
+    const twice = [first, ...rest, ...rest.slice(0, 3)];
+    assertEquals(await ledger.registerStudies(extractId, twice), { added: 2_344, known: 3, exported: 1 });
+    assertEquals(await ledger.registerStudies(extractId, twice), { added: 0, known: 2_347, exported: 1 });
+    assertEquals(await ledger.registerStudies(extractId, []), { added: 0, known: 0, exported: 0 });
+  });
+
+  check("registerStudies() takes an asynchronous source, and text with any characters", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 0);
+    const odd = study(project, 0, {
+      mrn: `MRNSEED '"\\,{}\n🙂`,
+      accession_number: "ACCSEEDnull",
+      study_uid: "1.2.840",
+    });
+    async function* source() {
+      yield await Promise.resolve(odd);
+      yield study(project, 1, { mrn: "null" });
+    }
+    await ledger.registerStudies(extractId, source());
+    const found = await collect(ledger.unpublished(extractId, "image"));
+    assertEquals(found.map(({ id: _, ...rest }) => rest), [odd, study(project, 1, { mrn: "null" })]);
+  });
+
+  check("registerStudies() from ten at once makes no twins and no deadlock", async () => {
+    const { sql, ledger, project, extractId } = await withProject(engine, 0);
+    const all = studies(project, 1_500);
+    const shuffled = (seed: number) => all.toSorted((a, b) => order(a, seed) - order(b, seed));
+    const order = (s: Study, seed: number) => (s.procedure_occurrence_id * (7 + seed)) % 1_009;
+    const results = await Promise.all(
+      Array.from({ length: 10 }, (_, seed) => ledger.registerStudies(extractId, shuffled(seed))),
+    );
+    assertEquals(results.reduce((sum, { added }) => sum + added, 0), 1_500);
+    assertEquals(results.reduce((sum, { known }) => sum + known, 0), 13_500);
+    const [count] = await sql<{ images: number; reports: number; studies: number }[]>`
+      select (select count(*) from pixl_pipeline.image where slug = ${project}) as images,
+        (select count(*) from pixl_pipeline.report where extract_id = ${extractId}) as reports,
+        (select studies from pixl_pipeline.extract where extract_id = ${extractId})::bigint as studies`;
+    assertEquals(count, { images: 1_500, reports: 1_500, studies: 1_500 });
+  });
+
+  check("unpublished() pages, until markPublished()", async () => {
+    const { ledger, extractId } = await withProject(engine, 2_100);
+    for (const kind of ["image", "report"] as const) {
+      const all = await collect(ledger.unpublished(extractId, kind));
+      assertEquals(all.length, 2_100);
+      assertEquals(new Set(all.map(({ id }) => id)).size, 2_100);
+      await ledger.markPublished(kind, all.slice(0, 2_000).map(({ id }) => id));
+      assertEquals((await collect(ledger.unpublished(extractId, kind))).length, 100);
+    }
+  });
+
+  check("unpublished() includes images that another extract registered and did not publish", async () => {
+    const { ledger, project, extract } = await withProject(engine, 3);
+    const later = await ledger.registerExtract({ ...extract, extract_time: "2024-01-01T00:00:00", time_slug: "later" });
+    await ledger.registerStudies(later.extractId, [study(project, 1, { procedure_occurrence_id: 9 })]);
+    const [image] = await collect(ledger.unpublished(later.extractId, "image"));
+    assertEquals(image?.procedure_occurrence_id, 9);
+    assertEquals(image?.extract_generated_timestamp, "2024-01-01T00:00:00");
+  });
+
+  check("claim() has exactly one winner", async () => {
+    const { ledger, project } = await withProject(engine, 3);
+    for (const kind of ["image", "report"] as const) {
+      for (let n = 0; n < 3; n++) {
+        const claims = await Promise.all(
+          Array.from({ length: 12 }, () => ledger.claim(kind, study(project, n), lease())),
+        );
+        assertEquals(claims.filter(({ result }) => result === "claimed").length, 1);
+        for (const claim of claims) {
+          if (claim.result === "claimed") continue;
+          assert(claim.result === "busy", claim.result);
+          assertGreater(claim.forMs, 30_000);
+          assertLessOrEqual(claim.forMs, 61_000);
+        }
+      }
+    }
+  });
+
+  check("claim() knows what was never registered", async () => {
+    const { ledger, project } = await withProject(engine, 1);
+    assertEquals(await ledger.claim("image", study(project, 99), lease()), { result: "unknown" });
+    assertEquals(await ledger.claim("image", study("elsewhere", 0), lease()), { result: "unknown" });
+    const other = study(project, 0, { extract_generated_timestamp: "2000-01-01T00:00:00" });
+    assertEquals(await ledger.claim("report", other, lease()), { result: "unknown" });
+  });
+
+  check("claim() knows what is done", async () => {
+    const { ledger, project } = await withProject(engine, 1);
+    const image = await claimed(ledger, "image", study(project, 0));
+    await ledger.completeImage(image.id, image.owner, "1.2.3");
+    assertEquals(await ledger.claim("image", study(project, 0), lease()), { result: "done" });
+    await ledger.recordImageExported(transferOf(image.id));
+    assertEquals(await ledger.claim("image", study(project, 0), lease()), { result: "done" });
+    const report = await claimed(ledger, "report", study(project, 0));
+    await ledger.completeReport(report.id, report.owner, "No findings");
+    assertEquals(await ledger.claim("report", study(project, 0), lease()), { result: "done" });
+  });
+
+  check("claim() takes a lease over that ran out, and the late finisher is refused", async () => {
+    const { sql, ledger, project } = await withProject(engine, 1);
+    const late = await claimed(ledger, "image", study(project, 0));
+    await sql`update pixl_pipeline.image set lease_until = now() - interval '1 second' where image_id = ${late.id}`;
+    const next = await claimed(ledger, "image", study(project, 0));
+    assertEquals([next.id, next.attempt], [late.id, 2]);
+
+    await assertRejects(() => ledger.completeImage(late.id, late.owner, "1.9"), LeaseLostError);
+    await assertRejects(() => ledger.putBack("image", late.id, late.owner, "late"), LeaseLostError);
+    await assertRejects(() => ledger.renew("image", late.id, { owner: late.owner, leaseMs: 1 }), LeaseLostError);
+    await ledger.completeImage(next.id, next.owner, "1.2");
+    await assertRejects(() => ledger.completeImage(next.id, next.owner, "1.2"), LeaseLostError);
+  });
+
+  check("renew() keeps a lease", async () => {
+    const { ledger, project } = await withProject(engine, 1);
+    const mine = await claimed(ledger, "report", study(project, 0), lease(1_000));
+    await ledger.renew("report", mine.id, { owner: mine.owner, leaseMs: 90_000 });
+    const claim = await ledger.claim("report", study(project, 0), lease());
+    assert(claim.result === "busy", claim.result);
+    assertGreater(claim.forMs, 60_000);
+  });
+
+  check("putBack() makes a study wait again", async () => {
+    const { ledger, project } = await withProject(engine, 1);
+    for (const kind of ["image", "report"] as const) {
+      const first = await claimed(ledger, kind, study(project, 0));
+      await ledger.putBack(kind, first.id, first.owner, "the archive is closed\0");
+      assertEquals((await claimed(ledger, kind, study(project, 0))).attempt, 2);
+    }
+  });
+
+  check("fail() gives a study up, requeueFailed() makes it wait again", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 2);
+    for (const kind of ["image", "report"] as const) {
+      await ledger.markPublished(kind, (await collect(ledger.unpublished(extractId, kind))).map(({ id }) => id));
+      await claimed(ledger, kind, study(project, 0));
+      assertEquals(await ledger.fail(kind, study(project, 0), "no such study"), true);
+      assertEquals(await ledger.fail(kind, study(project, 0), "no such study"), false);
+      assertEquals(await ledger.fail(kind, study(project, 1), "no such study"), true);
+
+      await claimed(ledger, kind, study(project, 1));
+      assertEquals(await ledger.requeueFailed(kind, project), 1);
+      assertEquals((await collect(ledger.unpublished(extractId, kind))).map((s) => s.accession_number), [
+        "ACCSEED000000",
+      ]);
+      await claimed(ledger, kind, study(project, 0));
+    }
+  });
+
+  check("completeImage() refuses a pseudonym twice in a project, without saying whose", async () => {
+    const { ledger, project } = await withProject(engine, 2);
+    const [first, second] = [
+      await claimed(ledger, "image", study(project, 0)),
+      await claimed(ledger, "image", study(project, 1)),
+    ];
+    await ledger.completeImage(first.id, first.owner, "1.2.3");
+    const error = await assertRejects(() => ledger.completeImage(second.id, second.owner, "1.2.3"), DatabaseError);
+    assertEquals([error.code, error.kind], ["value-refused", "input"]);
+    assertNotMatch(error.message, /SEED/);
+    await ledger.completeImage(second.id, second.owner, "1.2.4");
+  });
+
+  for (
+    const [from, to] of [
+      ["queued", "done"],
+      ["queued", "exported"],
+      ["working", "exported"],
+      ["done", "queued"],
+      ["done", "working"],
+      ["failed", "done"],
+      ["exported", "queued"],
+      ["exported", "done"],
+    ] as const
+  ) {
+    check(`a study cannot go from ${from} to ${to}`, async () => {
+      const { sql, ledger, project } = await withProject(engine, 1);
+      const [row] = await sql<{ image_id: number }[]>`select image_id from pixl_pipeline.image where slug = ${project}`;
+      assert(row);
+      const id = row.image_id;
+      if (from === "failed") await ledger.fail("image", study(project, 0), "refused");
+      if (["working", "done", "exported"].includes(from)) {
+        const { owner } = await claimed(ledger, "image", study(project, 0));
+        if (from !== "working") await ledger.completeImage(id, owner, "1.2.3");
+        if (from === "exported") await ledger.recordImageExported(transferOf(id));
+      }
+      const set = sql`pseudo_study_uid = '1', lease_owner = ${to === "working" ? "x" : null}, lease_until = ${
+        to === "working" ? "infinity" : null
+      }::timestamptz`;
+      await assertRejects(
+        async () => await sql`update pixl_pipeline.image set state = ${to}, ${set} where image_id = ${id}`,
+        Error,
+        `image cannot go from ${from} to ${to}`,
+      );
+    });
+  }
+
+  check("imagesToUpload() lists what is done, of a project or all", async () => {
+    const { ledger, project } = await withProject(engine, 4);
+    for (const n of [0, 1, 2]) {
+      const { id, owner } = await claimed(ledger, "image", study(project, n));
+      await ledger.completeImage(id, owner, `1.2.${n}`);
+      if (n === 2) await ledger.recordImageExported(transferOf(id));
+    }
+    const mine = await collect(ledger.imagesToUpload({ projectSlug: project }));
+    assertEquals(mine.map(({ imageId: _, ...rest }) => rest), [
+      { projectSlug: project, pseudo_study_uid: "1.2.0" },
+      { projectSlug: project, pseudo_study_uid: "1.2.1" },
+    ]);
+    const all = await collect(ledger.imagesToUpload());
+    assertEquals(all.filter(({ projectSlug }) => projectSlug === project), mine);
+  });
+
+  check("reports() lists finished reports by procedure, with the pseudonym where there is one", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 3);
+    for (const [n, text] of [[2, "two"], [0, ""]] as const) {
+      const { id, owner } = await claimed(ledger, "report", study(project, n));
+      await ledger.completeReport(id, owner, text);
+    }
+    const image = await claimed(ledger, "image", study(project, 2));
+    await ledger.completeImage(image.id, image.owner, "1.2.3");
+    assertEquals(await collect(ledger.reports(extractId)), [
+      { procedure_occurrence_id: 1_000, image_identifier: null, image_report: "" },
+      { procedure_occurrence_id: 1_002, image_identifier: "1.2.3", image_report: "two" },
+    ]);
+  });
+
+  check("markExported() needs a recorded transfer and may be repeated", async () => {
+    const { sql, ledger, project } = await withProject(engine, 1);
+    const { id, owner } = await claimed(ledger, "image", study(project, 0));
+    await ledger.completeImage(id, owner, "1.2.3");
+    const error = await assertRejects(() => ledger.markExported(id), DatabaseError, "no transfer of it is recorded");
+    assertEquals(error.code, "transition-refused");
+    await ledger.recordTransfer(transferOf(id));
+    await ledger.markExported(id, { at: "2024-02-29T12:00:00Z" });
+    await ledger.markExported(id);
+    const [row] = await sql<{ at: string }[]>`select exported_at as at from pixl_pipeline.image where image_id = ${id}`;
+    assertEquals(row?.at, "2024-02-29 12:00:00+00");
+    await assertRejects(() => ledger.markExported(9_999_999), DatabaseError, "there is no such image");
+  });
+
+  check("recordImageExported() is whole or nothing", async () => {
+    const { ledger, project } = await withProject(engine, 1);
+    const { id } = await claimed(ledger, "image", study(project, 0));
+    const error = await assertRejects(() => ledger.recordImageExported(transferOf(id)), DatabaseError);
+    assertEquals(error.code, "transition-refused");
+    assertEquals(await ledger.findTransfer("dsh:21", `p/${id}.zip`), undefined);
+  });
+
+  check("findTransfer() gives the last content of a path; rows never change", async () => {
+    const { sql, ledger, project, extractId } = await withProject(engine, 0);
+    const path = `${project}/person.parquet`;
+    const transfer = {
+      extractId,
+      destination: "dsh:21",
+      path,
+      bytes: 2 ** 40,
+      sha256: "a".repeat(64),
+      verifiedBy: "size",
+      version: "1",
+    };
+    await ledger.recordTransfer(transfer);
+    await ledger.recordTransfer(transfer);
+    await ledger.recordTransfer({ ...transfer, sha256: "b".repeat(64) });
+    const found = await ledger.findTransfer("dsh:21", path);
+    assertEquals([found?.sha256, found?.bytes, found?.extractId], ["b".repeat(64), 2 ** 40, extractId]);
+    assertEquals(await ledger.findTransfer("dsh:22", path), undefined);
+    for (const change of ["update pixl_pipeline.transfer set bytes = 0", "delete from pixl_pipeline.transfer"]) {
+      await assertRejects(async () => await sql.unsafe(change), Error, "never changed");
+    }
+    const error = await assertRejects(() => ledger.recordTransfer({ ...transfer, sha256: "A" }), DatabaseError);
+    assertEquals(error.code, "value-refused");
+  });
+
+  check("summary() counts by project, kind and state", async () => {
+    const { ledger, project } = await withProject(engine, 3);
+    const { id, owner } = await claimed(ledger, "image", study(project, 0));
+    await ledger.completeImage(id, owner, "1.2.3");
+    await ledger.fail("report", study(project, 1), "refused");
+    assertEquals(await ledger.summary(project), [
+      { projectSlug: project, kind: "image", state: "done", count: 1 },
+      { projectSlug: project, kind: "image", state: "queued", count: 2 },
+      { projectSlug: project, kind: "report", state: "failed", count: 1 },
+      { projectSlug: project, kind: "report", state: "queued", count: 2 },
+    ]);
+    assertEquals((await ledger.summary()).filter(({ projectSlug }) => projectSlug === project).length, 4);
+  });
+
+  check("setRate() is kept, and refuses what is no rate", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    assertEquals(await ledger.rate(project), undefined);
+    for (const rate of [0.1, 0, 1e300]) {
+      await ledger.setRate(project, rate);
+      assertEquals(await ledger.rate(project), rate);
+    }
+    for (const rate of [-1, NaN, Infinity]) await assertRejects(() => ledger.setRate(project, rate), RangeError);
+  });
+
+  check("calls within a transaction are undone with it", async () => {
+    const { sql, ledger, project } = await withProject(engine, 1);
+    const problem = new Error("undo");
+    const error = await assertRejects(() =>
+      sql.begin(async (tx) => {
+        assertEquals((await ledger.claim("image", study(project, 0), lease(), { sql: tx })).result, "claimed");
+        throw problem;
+      })
+    );
+    assertEquals(error, problem);
+    assertEquals((await claimed(ledger, "image", study(project, 0))).attempt, 1);
+  });
+
+  check("every change of state leaves an event without identifiers", async () => {
+    const { sql, ledger, project } = await withProject(engine, 1);
+    const first = await claimed(ledger, "image", study(project, 0));
+    await ledger.putBack("image", first.id, first.owner, "closed");
+    const { id, owner } = await claimed(ledger, "image", study(project, 0));
+    await ledger.completeImage(id, owner, "1.2.3");
+    const events = await sql<{ what: string; consumer: string; detail: string | null }[]>`
+      select what, consumer, detail from pixl_pipeline.event where image_id = ${id} order by event_id`;
+    assertEquals([...events], [
+      { what: "image working", consumer: first.owner, detail: null },
+      { what: "image queued", consumer: first.owner, detail: "closed" },
+      { what: "image working", consumer: owner, detail: "closed" },
+      { what: "image done", consumer: owner, detail: null },
+    ]);
+  });
+
+  check("an aborted signal ends every call with its reason", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 1);
+    const reason = new Error("stop");
+    const signal = AbortSignal.abort(reason);
+    const call = { signal };
+    for (
+      const run of [
+        () => ledger.claim("image", study(project, 0), lease(), call),
+        () => ledger.registerStudies(extractId, studies(project, 1), call),
+        () => collect(ledger.unpublished(extractId, "image", call)),
+        () => collect(ledger.reports(extractId, call)),
+        () => ledger.summary(project, call),
+      ]
+    ) assertEquals(await assertRejects(run), reason);
+    await claimed(ledger, "image", study(project, 0));
+  });
+
+  check("no error says whom it is about", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 1);
+    const bad = study(project, 1, { study_date: "MRNSEED-is-no-date" });
+    for (
+      const run of [
+        () => ledger.claim("image", bad, lease()),
+        () => ledger.registerStudies(extractId, [bad]),
+        () => ledger.claim("image", study(project, 0, { mrn: "MRNSEED\0" }), lease()),
+      ]
+    ) {
+      const error = await assertRejects(run, DatabaseError);
+      assertEquals(error.code, "value-refused");
+      assertNotMatch(error.message, /SEED/);
+    }
+  });
+});

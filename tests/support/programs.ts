@@ -1,0 +1,88 @@
+/** A program that some tests start: where it is, and the Debian packages that bring it. */
+interface Program {
+  /** For each of these, one of its places is there if the program is installed; a `*` stands for one name. */
+  readonly paths: readonly (string | readonly string[])[];
+  readonly packages: readonly string[];
+  /** A package that Debian does not install beside another one of these: its program is copied out of it into /usr/local/sbin. */
+  readonly unpacked?: string;
+  /** Where the address of one that runs already is given, by the test run or by hand. */
+  readonly given?: string;
+}
+
+const PROGRAMS = {
+  rabbitmq: {
+    paths: ["/usr/lib/rabbitmq/bin/rabbitmq-server"],
+    packages: ["rabbitmq-server"],
+    given: "PIXL_TEST_RABBITMQ",
+  },
+  postgresql: {
+    paths: ["/usr/lib/postgresql/*/bin/initdb"],
+    packages: ["postgresql"],
+    given: "PIXL_TEST_POSTGRES",
+  },
+  vsftpd: { paths: [["/usr/local/sbin/vsftpd", "/usr/sbin/vsftpd"]], packages: ["libwrap0"], unpacked: "vsftpd" },
+  proftpd: {
+    paths: ["/usr/sbin/proftpd", "/usr/lib/proftpd/mod_tls.so"],
+    packages: ["proftpd-core", "proftpd-mod-crypto"],
+  },
+  lftp: { paths: ["/usr/bin/lftp"], packages: ["lftp"] },
+  curl: { paths: ["/usr/bin/curl"], packages: ["curl"] },
+  openssl: { paths: ["/usr/bin/openssl"], packages: ["openssl"] },
+} as const satisfies Record<string, Program>;
+
+/** A program that tests may need. */
+export type ProgramName = keyof typeof PROGRAMS;
+
+/** All of them. */
+export const PROGRAM_NAMES = Object.keys(PROGRAMS) as ProgramName[];
+
+/** Whether the program can be started here. */
+export function isInstalled(name: ProgramName): boolean {
+  return PROGRAMS[name].paths.every((places) => [places].flat().some(isThere));
+}
+
+/** Whether tests can use it: installed, or running elsewhere with its address given. */
+export function isAvailable(name: ProgramName): boolean {
+  const program: Program = PROGRAMS[name];
+  return isInstalled(name) || (program.given !== undefined && Deno.env.get(program.given) !== undefined);
+}
+
+/** Debian packages that bring the programs. */
+export function packagesOf(names: readonly ProgramName[]): string[] {
+  return names.flatMap((name) => [...PROGRAMS[name].packages]);
+}
+
+/** Debian packages whose program of the same name is copied out of them. */
+export function unpackedOf(names: readonly ProgramName[]): string[] {
+  return names.flatMap((name) => (PROGRAMS[name] as Program).unpacked ?? []);
+}
+
+/**
+ * Registers a test that needs programs. Where one is missing the test is skipped and its name says what to install; in CI that counts as a failure.
+ */
+export function testWith(
+  programs: ProgramName | readonly ProgramName[],
+  name: string,
+  run: (context: Deno.TestContext) => void | Promise<void>,
+): void {
+  const missing = [programs].flat().filter((program) => !isAvailable(program));
+  if (missing.length === 0) Deno.test(name, run);
+  else {Deno.test({
+      name: `${name} ${SKIPPED} ${[...packagesOf(missing), ...unpackedOf(missing)].join(" ")})`,
+      ignore: true,
+      fn: run,
+    });}
+}
+
+/** Marks the name of a test that was skipped for a missing program. */
+export const SKIPPED = "(skipped: apt-get install";
+
+function isThere(path: string): boolean {
+  const [folder = "", rest] = path.split("/*", 2);
+  try {
+    if (rest === undefined) return Deno.statSync(path) !== undefined;
+    return [...Deno.readDirSync(folder)].some((entry) => isThere(`${folder}/${entry.name}${rest}`));
+  } catch {
+    return false;
+  }
+}
