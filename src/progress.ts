@@ -10,6 +10,6 @@ export interface Phase extends Disposable {
 
 /** Shows phases. */
 export interface Progress {
-  /** Begins a phase. */
+  /** Begins a phase. @param total How many there will be, 0 if nobody knows. */
   phase(name: string, total: number, unit: string): Phase;
 }

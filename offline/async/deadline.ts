@@ -6,14 +6,12 @@ export interface DeadlineOptions {
   signal?: AbortSignal;
 }
 
-/** The promise, or a rejection with a `TimeoutError` after so many milliseconds. Does not stop the work behind the promise. */
+/**
+ * The promise, or a rejection with a `TimeoutError` after so many milliseconds (below 2³¹; `Infinity` never). Does not stop the work behind the
+ * promise.
+ */
 export async function deadline<T>(promise: Promise<T>, ms: number, options: DeadlineOptions = {}): Promise<T> {
-  const timeout = new AbortController();
-  const signal = AbortSignal.any([timeout.signal, ...(options.signal ? [options.signal] : [])]);
-  const timer = setTimeout(() => timeout.abort(new DOMException("Signal timed out.", "TimeoutError")), ms);
-  try {
-    return await abortable(promise, signal);
-  } finally {
-    clearTimeout(timer);
-  }
+  const timeout = ms < Number.MAX_SAFE_INTEGER ? [AbortSignal.timeout(ms)] : [];
+  const signals = options.signal === undefined ? timeout : [...timeout, options.signal];
+  return await abortable(promise, AbortSignal.any(signals));
 }

@@ -38,7 +38,7 @@ const REDRAW_MS = 80;
 export class Screen implements Progress {
   readonly #terminal: Terminal;
   #bar = "";
-  #drawnAt = 0;
+  #drawnAt = -Infinity;
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
@@ -49,7 +49,7 @@ export class Screen implements Progress {
     this.#terminal.write(this.#bar === "" ? `${text}\n` : `\r\x1b[K${text}\n${this.#bar}`);
   }
 
-  /** Begins a phase. @param unit What is counted. */
+  /** Begins a phase. @param total How many there will be, 0 if nobody knows. @param unit What is counted. */
   phase(name: string, total: number, unit: string): Phase {
     const started = performance.now();
     let [count, of, open] = [0, total, true];
@@ -110,10 +110,10 @@ function colour(style: "dim" | "green" | "red" | "cyan", text: string): string {
 }
 
 function bar(name: string, count: number, total: number, unit: string, columns: number): string {
+  const label = `  ${name.padEnd(NAME_WIDTH)}`;
+  if (total === 0) return `${label} ${count} ${unit}`;
   const numbers = `${count}/${total} ${unit}`;
   const width = Math.max(5, Math.min(40, columns - NAME_WIDTH - numbers.length - 8));
-  const full = total > 0 ? Math.min(width, Math.round((count / total) * width)) : 0;
-  return `  ${name.padEnd(NAME_WIDTH)} ${colour("cyan", "█".repeat(full))}${
-    colour("dim", "░".repeat(width - full))
-  } ${numbers}`;
+  const full = Math.min(width, Math.round((count / total) * width));
+  return `${label} ${colour("cyan", "█".repeat(full))}${colour("dim", "░".repeat(width - full))} ${numbers}`;
 }

@@ -4,7 +4,8 @@
  * @module
  */
 export { type ErrorKind, PixlError } from "../errors.ts";
-export * from "./database.ts";
+export type { Database } from "./database.ts";
+export { openDatabase } from "./open_database.ts";
 export * from "./errors.ts";
 export type { Queryable, Sql } from "./sql.ts";
 export type { PostgresOptions } from "./server.ts";

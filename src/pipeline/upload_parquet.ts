@@ -35,7 +35,11 @@ export async function uploadParquet(
     for (const file of await parquetExport.files(abort)) {
       const path = `${projectSlug}/${timeSlug}/parquet/${file.path}`;
       try {
-        const receipt = await destination.put(join(parquetExport.dir, file.path), path, { ...abort, knownSha256: file.sha256 });
+        const sent = await ledger.findTransfer(destination.name, path, abort);
+        const receipt = await destination.put(join(parquetExport.dir, file.path), path, {
+          ...abort,
+          ...(sent === undefined ? {} : { knownSha256: sent.sha256 }),
+        });
         await ledger.recordTransfer({
           extractId: extract.extractId,
           destination: destination.name,

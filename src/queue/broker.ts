@@ -31,7 +31,7 @@ export interface QueueDepth {
 }
 
 /**
- * One message in hand. Exactly one of its five methods is called, once.
+ * One message in hand. One of its five methods answers it, once; where that rejects and the message is not lost, another may be tried.
  *
  * @throws {QueueError} `delivery-lost` by each of them if the broker may have given the message to another consumer meanwhile.
  */

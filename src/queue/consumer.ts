@@ -187,9 +187,10 @@ export class Consumer implements AsyncDisposable {
 
   async #work(delivery: Delivery): Promise<void> {
     try {
-      const outcome = await this.#outcome(delivery);
-      await this.#dispose(delivery, outcome);
+      await this.#dispose(delivery, await this.#outcome(delivery));
     } catch (error) {
+      // If it is still ours it must not stay in hand for ever; if it is lost, it comes again by itself.
+      await delivery.release().catch(() => {});
       this.#count("returned");
       log.warn("Message {messageId} could not be answered and will come again ({code})", {
         messageId: delivery.messageId,

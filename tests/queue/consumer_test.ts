@@ -118,6 +118,15 @@ Deno.test("consume() leaves alone what was lost to another consumer", async () =
   assertEquals(broker.log, []);
 });
 
+Deno.test("consume() hands back a message whose answer was not accepted", async () => {
+  const broker = new ScriptedBroker();
+  broker.refusedRetries = 1;
+  broker.add(study());
+  const outcomes: Outcome[] = [{ kind: "retry", reason: "status 500" }, { kind: "done" }];
+  const log = await run(broker, () => Promise.resolve(outcomes.shift() ?? { kind: "done" }));
+  assertEquals(log, ["release", "done"]);
+});
+
 Deno.test("consume() takes no message without a token", async () => {
   const broker = new ScriptedBroker();
   broker.add(study());

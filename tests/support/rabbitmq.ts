@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
 import { delay } from "@std/async";
 import { freePorts } from "./ports.ts";
+import { isAvailable } from "./programs.ts";
 import { ServiceMissing } from "./service_missing.ts";
 
 /** Debian's wrappers in /usr/sbin change the user and the folder, so the scripts behind them are called. */
@@ -76,7 +77,7 @@ export function sharedRabbitmq(): Promise<RabbitmqServer> {
 /** Starts {@linkcode sharedRabbitmq} before the first test of a file and stops it after the last. To be called outside of tests. */
 export function useSharedRabbitmq(): void {
   Deno.test.beforeAll(async () => {
-    await sharedRabbitmq();
+    if (isAvailable("rabbitmq")) await sharedRabbitmq();
   });
   Deno.test.afterAll(async () => {
     await (await own?.catch(() => undefined))?.[Symbol.asyncDispose]();

@@ -34,6 +34,8 @@ export class ScriptedBroker implements Broker {
   readonly log: string[] = [];
   /** Messages that wait. */
   readonly ready: Entry[] = [];
+  /** How many retries are refused, as by a broker that does not confirm the copy. */
+  refusedRetries = 0;
   /** Aborting it loses every message in hand. */
   readonly lost = new AbortController();
   #inHand = 0;
@@ -110,9 +112,12 @@ export class ScriptedBroker implements Broker {
       attempt: entry.attempt,
       lost: this.lost.signal,
       acknowledge: () => answer("done"),
-      release: () => answer("release"),
+      release: () => this.lost.signal.aborted ? Promise.reject(this.lost.signal.reason) : answer("release", entry),
       requeue: (ms) => answer(`requeue ${ms}`, { attempt: entry.attempt }),
-      retry: (ms) => answer(`retry ${ms}`, { attempt: entry.attempt + 1 }),
+      retry: (ms) => {
+        if (this.refusedRetries-- > 0) return Promise.reject(new Error("not confirmed"));
+        return answer(`retry ${ms}`, { attempt: entry.attempt + 1 });
+      },
       deadLetter: (reason) => answer(`dead: ${reason}`),
     };
   }

@@ -66,17 +66,18 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
         ) screen.line(line);
         for (const line of drawTree(arrived)) screen.line(`  ${line}`);
         screen.line("");
+        const { studies, published, handled, dead, exported, ledger, uploaded } = report;
         screen.table([
           ["", "pacs", "ehr"],
-          ["studies", report.studies, report.studies],
-          ["published", report.published.pacs, report.published.ehr],
-          ["handled", report.handled.pacs, report.handled.ehr],
-          ["dead", report.dead.pacs, report.dead.ehr],
-          ["sent", report.uploaded.images, report.uploaded.parquetFiles],
-          ["exported", report.ledger.exported, report.exported.reportRows],
+          ["studies", studies, studies],
+          ["published", published.pacs, published.ehr],
+          ["handled", handled.pacs, handled.ehr],
+          ["dead letters", dead.pacs, dead.ehr],
+          ["exported", ledger.exported, exported.reportRows],
         ]);
         screen.line(
-          `  ${report.retries} tried again, ${report.uploaded.bytes} bytes sent, ${report.uploaded.verified} files verified, ${report.seconds} s`,
+          `  sent ${uploaded.images} zips and ${uploaded.parquetFiles} parquet files (${uploaded.bytes} bytes); ` +
+            `${uploaded.verified} files at the destination verified; ${report.retries} tried again; ${report.seconds} s`,
         );
       }
       if (problems.length > 0) throw new PartialError(`The counts do not agree: ${problems.join("; ")}`);

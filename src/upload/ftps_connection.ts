@@ -1,0 +1,186 @@
+import { deadline } from "@std/async";
+import { Client, FTPError } from "basic-ftp";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { type Readable, Writable } from "node:stream";
+import type { ConnectionOptions } from "node:tls";
+import type { checkFtpsOptions } from "./ftps_options.ts";
+
+/** Slowest hashing of a server that is waited for, in bytes per millisecond. */
+const HASH_BYTES_PER_MS = 10_000;
+
+/** How long a server that has broken off a transfer is given to say why. */
+const LAST_WORD_MS = 1_000;
+
+/** How long a closing socket is waited for. */
+const CLOSE_MS = 1_000;
+
+/** One login at an FTPS server. Errors are the client's own; see `asUploadError`. */
+export class FtpsConnection {
+  readonly #client: Client;
+  readonly #timeoutMs: number;
+  #features: ReadonlyMap<string, string> = new Map();
+
+  private constructor(client: Client, timeoutMs: number) {
+    this.#client = client;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Connects and logs in. @param options Checked. @param signal Aborts it. */
+  static async open(options: ReturnType<typeof checkFtpsOptions>, signal?: AbortSignal): Promise<FtpsConnection> {
+    const { host, port, user, password, timeoutMs, servername } = options;
+    const connection = new FtpsConnection(new Client(timeoutMs), timeoutMs);
+    // Deno finds the session to resume by host and port of the control connection, so data connections must be told both. TLS 1.3 tickets serve once,
+    // and proftpd gives none on data connections: the third file would fail. The object is new each time since the client writes into it.
+    const secureOptions: ConnectionOptions = {
+      host,
+      port,
+      minVersion: "TLSv1.2",
+      maxVersion: "TLSv1.2",
+      ...(servername === undefined ? {} : { servername }),
+    };
+    const secure = options.mode === "implicit" ? "implicit" : true;
+    try {
+      // The client has no time-out of its own while TLS is being negotiated after AUTH TLS.
+      const access = connection.#client.access({ host, port, user, password, secure, secureOptions });
+      await deadline(access, timeoutMs, signal ? { signal } : {});
+      connection.#features = await connection.#client.features();
+      return connection;
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
+  }
+
+  /** Whether the connection is of no more use. */
+  get closed(): boolean {
+    return this.#client.closed;
+  }
+
+  /** Changes into a folder, making those on the way that are missing. @param folder Absolute. */
+  async enter(folder: string): Promise<void> {
+    if ((await this.#client.sendIgnoringError(`CWD ${folder}`)).code < 300) return;
+    const names = folder.split("/").slice(1);
+    for (let depth = 1; depth <= names.length; depth++) {
+      // A refusal may only mean that the folder is there; if it means more, the last command shows it.
+      await this.#client.sendIgnoringError(`MKD /${names.slice(0, depth).join("/")}`);
+    }
+    await this.#client.send(`CWD ${folder}`);
+  }
+
+  /** Size in bytes of a file in the folder, `undefined` if it is not there. */
+  async size(name: string): Promise<number | undefined> {
+    try {
+      return await this.#client.size(name);
+    } catch (error) {
+      if (error instanceof FTPError && error.code === 550) return undefined;
+      throw error;
+    }
+  }
+
+  /** The server's own SHA-256 (hex) of a file, `undefined` if it offers none. @param bytes Size of the file: hashing takes time. */
+  async sha256(name: string, bytes: number): Promise<string | undefined> {
+    // draft-bryan-ftpext-hash. First, since proftpd's XSHA256 takes no names with blanks. The answer repeats the name, which may look like a hash.
+    if (this.#features.get("HASH")?.includes("SHA-256")) {
+      await this.#client.sendIgnoringError("OPTS HASH SHA-256");
+      const reply = await this.#patiently(`HASH ${name}`, bytes);
+      return /^213[ -]SHA-256 \d+-\d+ ([0-9a-f]{64})(\s|$)/im.exec(reply)?.[1]?.toLowerCase();
+    }
+    if (this.#features.has("XSHA256")) {
+      const reply = await this.#patiently(`XSHA256 ${name}`, bytes);
+      return /^250[ -]\s*"?([0-9a-f]{64})"?\s*$/im.exec(reply)?.[1]?.toLowerCase();
+    }
+    return undefined;
+  }
+
+  /** Uploads. Resolves when the server has confirmed that it has everything. */
+  async store(source: Readable, name: string): Promise<void> {
+    const patience = this.#bearWithDataConnection();
+    try {
+      await this.#client.uploadFrom(source, name);
+    } catch (error) {
+      if (error instanceof FTPError) throw error;
+      throw await this.#lastWord() ?? error;
+    } finally {
+      patience.end();
+      source.destroy();
+    }
+  }
+
+  /** Reads a file back. @returns Its SHA-256 in hex. */
+  async retrieveSha256(name: string): Promise<string> {
+    const hash = createHash("sha256");
+    const sink = new Writable({
+      highWaterMark: Number.MAX_SAFE_INTEGER, // hashes at once; and Deno 2.9 may lose the end of a TLS connection that was paused
+      write(chunk: Uint8Array, _encoding, done) {
+        hash.update(chunk);
+        done();
+      },
+    });
+    await this.#client.downloadTo(sink, name);
+    return hash.digest("hex");
+  }
+
+  /** Renames a file in the folder. Servers replace a file that has the new name. */
+  async rename(from: string, to: string): Promise<void> {
+    await this.#client.rename(from, to);
+  }
+
+  /** Removes a file in the folder, if it is there. */
+  async remove(name: string): Promise<void> {
+    await this.#client.remove(name, true);
+  }
+
+  /** Ends whatever is going on: it rejects. */
+  abort(): void {
+    this.#client.close();
+  }
+
+  /** Closes the connection and waits until its socket is gone. Harmless if closed already. */
+  async close(): Promise<void> {
+    const { socket } = this.#client.ftp;
+    this.#client.close();
+    if (socket.closed) return;
+    // Nothing depends on it but a tidy end.
+    await deadline(once(socket, "close"), CLOSE_MS).catch(() => {});
+  }
+
+  /**
+   * A server that refuses a transfer (no permission, no space) breaks the data connection off, and that may be noticed before its reply, the only
+   * thing that says why. The client would close at once; this makes it wait.
+   */
+  #bearWithDataConnection(): { end(): void } {
+    const { ftp } = this.#client;
+    const close = ftp.closeWithError;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    ftp.closeWithError = (error) => {
+      if (!/^(?!Timeout).*\(data socket\)$/.test(error.message)) close.call(ftp, error);
+      else timer ??= setTimeout(() => close.call(ftp, error), LAST_WORD_MS);
+    };
+    return {
+      end() {
+        clearTimeout(timer);
+        ftp.closeWithError = close;
+      },
+    };
+  }
+
+  /** The reply to a transfer that has failed on the data connection; closes if there is none, since it could be taken for another command's. */
+  async #lastWord(): Promise<FTPError | undefined> {
+    if (this.closed) return undefined;
+    const reply: Promise<unknown> = this.#client.ftp.handle(undefined, (reply, task) => {
+      if (reply instanceof Error) task.reject(reply);
+      else task.resolve(reply);
+    });
+    const refusal = await deadline(reply, LAST_WORD_MS).catch((error: unknown) => error);
+    if (refusal instanceof FTPError) return refusal;
+    this.abort();
+    return undefined;
+  }
+
+  async #patiently(command: string, bytes: number): Promise<string> {
+    const reply = this.#client.sendIgnoringError(command);
+    this.#client.ftp.socket.setTimeout(this.#timeoutMs + bytes / HASH_BYTES_PER_MS);
+    return (await reply).message;
+  }
+}

@@ -1,0 +1,59 @@
+import { UploadError } from "./errors.ts";
+
+/** Where a file goes: all that the transfer needs to know about names. */
+export interface RemotePath {
+  /** Absolute, for people and receipts. */
+  readonly path: string;
+  /** Absolute. */
+  readonly folder: string;
+  /** The final name in the folder. */
+  readonly name: string;
+  /** The name until the file is whole and verified. */
+  readonly part: string;
+}
+
+/** The longest name in bytes that common file systems take. */
+const MAX_NAME_BYTES = 255;
+
+/**
+ * Joins a base folder and a path below it.
+ *
+ * @param base Absolute, such as `/` or `/incoming`.
+ * @param relative Names separated by `/`.
+ * @returns The names to use.
+ * @throws {UploadError} `invalid-name` if a name is empty, `.` or `..`, begins or ends with a blank, holds a control character, a backslash or half a
+ * character, is too long, or could be taken for an unfinished file.
+ */
+export function remotePath(base: string, relative: string): RemotePath {
+  if (!base.startsWith("/")) throw invalid(base, "the base folder must begin with '/'");
+  const folders = base.split("/").filter((name) => name !== "");
+  const names = relative.split("/");
+  for (const name of [...folders, ...names]) checkName(name, relative);
+  const name = names.at(-1) ?? "";
+  const part = `.${name}.part`;
+  if (bytesOf(part) > MAX_NAME_BYTES) {
+    throw invalid(relative, `a file name must be shorter than ${MAX_NAME_BYTES - 5} bytes`);
+  }
+  if (/^\..*\.part$/.test(name)) throw invalid(relative, "'.NAME.part' is kept for unfinished files");
+  const folder = `/${[...folders, ...names.slice(0, -1)].join("/")}`;
+  return { path: `${folder === "/" ? "" : folder}/${name}`, folder, name, part };
+}
+
+function checkName(name: string, path: string): void {
+  if (name === "") throw invalid(path, "names must not be empty, nor the path begin or end with '/'");
+  if (name === "." || name === "..") throw invalid(path, "'.' and '..' are not allowed");
+  if (/^\s|\s$/u.test(name)) throw invalid(path, "names must not begin or end with a blank");
+  if (/\p{Cc}|\p{Zl}|\p{Zp}|\\/u.test(name)) {
+    throw invalid(path, "names must not hold control characters or backslashes");
+  }
+  if (!name.isWellFormed()) throw invalid(path, "names must be valid Unicode");
+  if (bytesOf(name) > MAX_NAME_BYTES) throw invalid(path, `names must be at most ${MAX_NAME_BYTES} bytes long`);
+}
+
+function bytesOf(name: string): number {
+  return new TextEncoder().encode(name).length;
+}
+
+function invalid(path: string, rule: string): UploadError {
+  return new UploadError("invalid-name", `Cannot upload to ${JSON.stringify(path)}: ${rule}`);
+}

@@ -1,0 +1,63 @@
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { listFiles } from "../../src/demo/files.ts";
+import { keepLog } from "../support/pixl.ts";
+import { ROOT } from "../support/paths.ts";
+
+interface Report {
+  readonly studies: number;
+  readonly published: unknown;
+  readonly handled: unknown;
+  readonly dead: unknown;
+  readonly retries: number;
+  readonly exported: { readonly parquetFiles: number; readonly reportRows: number };
+  readonly uploaded: {
+    readonly images: number;
+    readonly parquetFiles: number;
+    readonly bytes: number;
+    readonly verified: number;
+  };
+  readonly ledger: unknown;
+  readonly seconds: number;
+}
+
+/** Runs `deno task demo --json` as a user does. */
+async function demo(...args: string[]): Promise<Report> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", "demo", "--json", ...args],
+    cwd: ROOT,
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  await keepLog("demo", { code, stdout: text.decode(stdout), stderr: text.decode(stderr) });
+  if (code !== 0) throw new Error(text.decode(stderr));
+  return JSON.parse(text.decode(stdout));
+}
+
+Deno.test("deno task demo does the whole job; run again on its folder, nothing is sent twice", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pixl-demo-" });
+  try {
+    const first = await demo("--dir", dir, "--studies", "20", "--rate", "100");
+    const files = first.exported.parquetFiles;
+    assertEquals({ ...first, retries: first.retries > 0, seconds: first.seconds > 0 }, {
+      studies: 20,
+      published: { pacs: 20, ehr: 20 },
+      handled: { pacs: 20, ehr: 20 },
+      dead: { pacs: 0, ehr: 0 },
+      retries: true,
+      exported: { parquetFiles: files, reportRows: 20 },
+      uploaded: { images: 20, parquetFiles: files, bytes: first.uploaded.bytes, verified: 20 + files },
+      ledger: { exported: 20 },
+      seconds: true,
+    });
+    const arrived = await listFiles(join(dir, "dsh"));
+
+    const second = await demo("--dir", dir, "--studies", "20", "--rate", "100");
+
+    assertEquals([second.published, second.handled], [{ pacs: 0, ehr: 0 }, { pacs: 0, ehr: 0 }]);
+    assertEquals(second.uploaded, { images: 0, parquetFiles: 0, bytes: 0, verified: 20 + files });
+    assertEquals(await listFiles(join(dir, "dsh")), arrived);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});

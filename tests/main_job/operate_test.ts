@@ -1,0 +1,85 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { pixl, pixlJson, startPixl } from "../support/pixl.ts";
+import { listFiles } from "../../src/demo/files.ts";
+import { startProftpd } from "../support/proftpd.ts";
+import { testWith } from "../support/programs.ts";
+import { sharedRabbitmq, useSharedRabbitmq } from "../support/rabbitmq.ts";
+import { openSite } from "../support/site.ts";
+import { until } from "../support/until.ts";
+
+useSharedRabbitmq();
+
+interface Status {
+  readonly queues: readonly { readonly queue: string; readonly ready: number; readonly rate: number }[];
+}
+
+testWith(
+  ["rabbitmq", "postgresql"],
+  "pixl rate reaches a running consumer: 0 takes nothing, then it goes on",
+  async () => {
+    await using site = await openSite({ studies: 5 });
+    await pixlJson(["migrate"], site);
+    await pixlJson(["populate", site.extractDir], site);
+    assertEquals(await pixlJson(["rate", "pacs", "0"], site), { queue: "pacs", rate: 0, set: true });
+    const consumer = await startPixl(
+      ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--until-empty"],
+      site,
+    );
+    const server = await sharedRabbitmq();
+    const vhost = site.env.RABBITMQ_VHOST ?? "";
+    await until(
+      "the consumer is connected",
+      async () => (await server.ctl("list_connections", "vhost")).includes(vhost),
+    );
+    const { queues: [paused] } = await pixlJson<Status>(["status"], site);
+    assertEquals([paused?.ready, paused?.rate], [5, 0]);
+    assertEquals(await listFiles(site.imageDir), []);
+
+    await pixlJson(["rate", "pacs", "100"], site);
+
+    assertEquals((await consumer.finished).code, 0);
+    assertEquals((await listFiles(site.imageDir)).length, 5);
+  },
+);
+
+testWith(["rabbitmq", "postgresql", "proftpd"], "pixl doctor tries every service and says what to mend", async () => {
+  await using ftps = await startProftpd({ mode: "implicit" });
+  await using site = await openSite({ studies: 2, ftps });
+  const before = await pixl(["doctor", "--json"], site);
+  assertEquals(before.code, 2);
+  assertStringIncludes(before.stderr, "pixl migrate");
+  await pixlJson(["migrate"], site);
+
+  const { checks } = await pixlJson<{ checks: { check: string; ok: boolean }[] }>(["doctor"], site);
+
+  assertEquals(checks.map(({ check, ok }) => [check, ok]), [
+    ["database", true],
+    ["broker", true],
+    ["FTPS server", true],
+    ["export folder", true],
+  ]);
+});
+
+Deno.test("pixl reads .env in its working folder", async () => {
+  await using site = await openSite({ studies: 2, embedded: true });
+  await Deno.writeTextFile(
+    `${site.dir}/.env`,
+    Object.entries(site.env).map(([name, value]) => `${name}='${value}'\n`).join(""),
+  );
+  const { studies } = await pixlJson<{ studies: number }>(["populate", site.extractDir], { cwd: site.dir, env: {} });
+  assertEquals(studies, 2);
+});
+
+Deno.test("pixl says which process has the embedded database open", async () => {
+  await using site = await openSite({ studies: 5, embedded: true });
+  await pixlJson(["populate", site.extractDir], site);
+  const consumer = await startPixl(["consume", "pacs", "--handler", String(site.hospital.urls.pacs)], site);
+  await until("the consumer runs", async () => (await listFiles(site.imageDir)).length > 0);
+
+  const { code, stderr } = await pixl(["status"], site);
+
+  assertEquals(code, 4);
+  assertStringIncludes(stderr, "process");
+  consumer.kill("SIGTERM");
+  assertEquals((await consumer.finished).code, 0);
+});

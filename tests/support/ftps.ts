@@ -1,0 +1,138 @@
+import { delay } from "@std/async";
+import type { Pki } from "../../src/demo/pki.ts";
+import { sharedPki } from "./pki.ts";
+import { ServiceMissing } from "./service_missing.ts";
+
+const PATIENCE_MS = 10_000;
+
+/** A private FTPS server. */
+export interface FtpsServer extends AsyncDisposable {
+  /** For test names. */
+  readonly program: string;
+  /** How TLS begins. */
+  readonly mode: "implicit" | "explicit";
+  /** In the certificate. */
+  readonly host: string;
+  /** Control connection. */
+  readonly port: number;
+  /** Login. */
+  readonly user: string;
+  /** Login. */
+  readonly password: string;
+  /** Whom to trust. */
+  readonly caPem: string;
+  /** Local folder whose content appears under `basePath`. */
+  readonly files: string;
+  /** Where the user may write. */
+  readonly basePath: string;
+  /** Protocol log on disk, empty text if the server has none. */
+  readonly log: string;
+  /** Ends every session without goodbye, where each is a process of its own. */
+  readonly killSessions?: () => Promise<void>;
+}
+
+/** How a private server is started. */
+export interface FtpsServerOptions {
+  /** How TLS begins. */
+  readonly mode: "implicit" | "explicit";
+  /** Whether data connections must resume the TLS session. @default {true} */
+  readonly reuse?: boolean;
+  /** Another certificate than the shared one. */
+  readonly pki?: Pki;
+}
+
+/** A temporary folder that other users can reach, with the certificate and key in one file. */
+export async function serverFolder(
+  program: string,
+  pki: Pki = sharedPki(),
+): Promise<{ dir: string; certificate: string }> {
+  const dir = await Deno.makeTempDir({ prefix: `pixl-${program}-` });
+  const certificate = `${dir}/server.pem`;
+  await Deno.writeTextFile(certificate, pki.keyPem + pki.certPem, { mode: 0o600 });
+  await Deno.chmod(dir, 0o755);
+  return { dir, certificate };
+}
+
+/** A range of passive ports below those that the system gives out itself. */
+export function passivePorts(): [number, number] {
+  const first = 20_000 + Math.floor(Math.random() * 100) * 100;
+  return [first, first + 99];
+}
+
+/** Path of an installed program. @throws {ServiceMissing} */
+export async function findProgram(program: string, install: string): Promise<string> {
+  for (const folder of ["/usr/local/sbin", "/usr/sbin", "/usr/bin"]) {
+    const path = `${folder}/${program}`;
+    if (await Deno.stat(path).then((file) => file.isFile, () => false)) return path;
+  }
+  throw new ServiceMissing(program, install);
+}
+
+/** A server process that is ready, and how it is ended. */
+export interface ServerProcess extends AsyncDisposable {
+  /** Ends every session without goodbye. */
+  killSessions(): Promise<void>;
+}
+
+/** Runs a server in the foreground until it accepts connections on the port. */
+export async function runServer(command: readonly string[], port: number, dir: string): Promise<ServerProcess> {
+  const child = new Deno.Command("/bin/sh", {
+    args: ["-c", `exec "$@" >>${dir}/out.log 2>&1`, "sh", ...command],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  let ended = false;
+  const status = child.status.then(() => ended = true);
+  const end = performance.now() + PATIENCE_MS;
+  while (!await accepts(port)) {
+    if (ended || performance.now() > end) {
+      if (!ended) child.kill("SIGKILL");
+      await status;
+      throw new Error(`${command[0]} did not start: ${await Deno.readTextFile(`${dir}/out.log`).catch(() => "")}`);
+    }
+    await delay(10);
+  }
+  const killSessions = async () => {
+    for (const pid of await children(child.pid)) kill(pid);
+  };
+  return {
+    killSessions,
+    async [Symbol.asyncDispose]() {
+      if (!ended) {
+        await killSessions();
+        kill(child.pid);
+      }
+      await status;
+    },
+  };
+}
+
+/** Processes that a process has started, and theirs. */
+async function children(pid: number): Promise<number[]> {
+  const found: number[] = [];
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = await Deno.readTextFile(`/proc/${name}/stat`).catch(() => "");
+    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    if (parent === pid) found.push(...await children(Number(name)), Number(name));
+  }
+  return found;
+}
+
+function kill(pid: number): void {
+  try {
+    Deno.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+async function accepts(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}

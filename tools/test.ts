@@ -1,0 +1,162 @@
+/**
+ * Runs all tests: brings the services they need, starts one private RabbitMQ and PostgreSQL for all files, runs `deno test` with the arguments given
+ * here, looks through every log for identifiers that must not be there, and ends with the line `N passed, N failed, N skipped`.
+ */
+import {
+  isInstalled,
+  packagesOf,
+  PROGRAM_NAMES,
+  type ProgramName,
+  SKIPPED,
+  unpackedOf,
+} from "../tests/support/programs.ts";
+import { sharedServices } from "./test_services.ts";
+import { print, say as sayLine } from "./say.ts";
+
+const OUT = ".out";
+const CI = Deno.env.get("CI") === "true";
+
+/** What stands for patients and passwords in tests is made of these words; none may appear in a log. */
+const SEEDS = /MRNSEED|ACCSEED|PWSEED|987654321|AA1234560[15]/;
+
+const say = (text: string) => sayLine(`[test] ${text}`);
+
+async function main(): Promise<number> {
+  await Deno.remove(OUT, { recursive: true }).catch(() => {});
+  await Deno.mkdir(`${OUT}/logs`, { recursive: true });
+  await install(PROGRAM_NAMES.filter((name) => !isInstalled(name)));
+  await using services = await sharedServices(say);
+  const started = performance.now();
+  const code = await runDenoTest(services.env);
+  const { passed, failed, skipped, missing } = await readJunit(`${OUT}/junit.xml`);
+  const leaks = await findSeeds();
+  let failures = failed + leaks.length;
+  for (const leak of leaks) say(`FAILED: an identifier or a password is in ${leak}`);
+  if (CI && missing > 0) {
+    say(`FAILED: ${missing} tests were skipped for a missing service, which CI does not allow`);
+    failures += missing;
+  }
+  if (code !== 0 && failures === 0) {
+    say(`FAILED: deno test ended with ${code}`);
+    failures += 1;
+  }
+  if (passed === 0) {
+    say("FAILED: no test ran");
+    failures += 1;
+  }
+  say(`took ${Math.round((performance.now() - started) / 1_000)} s`);
+  print(`${passed} passed, ${failures} failed, ${skipped} skipped`);
+  return failures === 0 ? 0 : 1;
+}
+
+/** As root on Debian, installs what is missing; elsewhere says what to install. */
+async function install(missing: readonly ProgramName[]): Promise<void> {
+  if (missing.length === 0) return;
+  const [packages, unpacked] = [packagesOf(missing), unpackedOf(missing)];
+  const apt = await Deno.stat("/usr/bin/apt-get").then(() => true, () => false);
+  if (Deno.uid() !== 0 || !apt) {
+    say(
+      `not installed: ${[...packages, ...unpacked].join(" ")}; tests that need them are skipped unless Docker has them`,
+    );
+    return;
+  }
+  say(`installing ${[...packages, ...unpacked].join(" ")} with apt-get`);
+  using _guard = keepServicesFromStarting();
+  await run("apt-get", "update", "-q");
+  await run("apt-get", "install", "-y", "-q", "--no-install-recommends", ...packages);
+  for (const name of unpacked) await unpack(name);
+}
+
+/** Copies a program out of a package that cannot be installed beside the others. */
+async function unpack(name: string): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    // apt-get's own user must be able to write there.
+    await Deno.chmod(dir, 0o777);
+    await run(
+      "sh",
+      "-c",
+      'cd "$1" && apt-get download -q "$2" && dpkg-deb -x ./*.deb . && install -D "usr/sbin/$2" /usr/local/sbin/',
+      "sh",
+      dir,
+      name,
+    );
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+async function run(program: string, ...args: string[]): Promise<void> {
+  const command = new Deno.Command(program, {
+    args,
+    env: { DEBIAN_FRONTEND: "noninteractive" },
+    stdin: "null",
+    stdout: "null",
+  });
+  if (!(await command.output()).success) say(`${program} ${args[0]} failed`);
+}
+
+/** Tests start servers of their own; those of the system must not start because their package was installed (Debian's policy-rc.d). */
+function keepServicesFromStarting(): Disposable {
+  const policy = "/usr/sbin/policy-rc.d";
+  try {
+    Deno.writeTextFileSync(policy, "#!/bin/sh\nexit 101\n", { createNew: true, mode: 0o755 });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    return { [Symbol.dispose]: () => {} };
+  }
+  return { [Symbol.dispose]: () => Deno.removeSync(policy) };
+}
+
+async function runDenoTest(env: Record<string, string>): Promise<number> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-q", "-P=test", "--doc", "--trace-leaks", `--junit-path=${OUT}/junit.xml`, ...Deno.args],
+    env,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  using log = await Deno.open(`${OUT}/logs/deno-test.log`, { create: true, write: true, append: true });
+  const copy = async (from: ReadableStream<Uint8Array>, to: { writeSync(bytes: Uint8Array): number }) => {
+    for await (const chunk of from) {
+      to.writeSync(chunk);
+      log.writeSync(chunk);
+    }
+  };
+  const [status] = await Promise.all([child.status, copy(child.stdout, Deno.stdout), copy(child.stderr, Deno.stderr)]);
+  return status.code;
+}
+
+interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** Skipped since a program is missing. */
+  readonly missing: number;
+}
+
+async function readJunit(path: string): Promise<Counts> {
+  const text = await Deno.readTextFile(path).catch(() => "");
+  const counts = { passed: 0, failed: 0, skipped: 0, missing: 0 };
+  for (const [head, inside = ""] of text.matchAll(/<testcase\b[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g)) {
+    if (/<skipped/.test(inside)) {
+      counts.skipped += 1;
+      if (head.includes(SKIPPED)) counts.missing += 1;
+    } else if (/<(failure|error)/.test(inside)) counts.failed += 1;
+    else counts.passed += 1;
+  }
+  return counts;
+}
+
+async function findSeeds(): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(`${OUT}/logs`)) {
+    const file = `${OUT}/logs/${entry.name}`;
+    const lines = (await Deno.readTextFile(file)).split("\n");
+    const at = lines.findIndex((line) => SEEDS.test(line));
+    if (at >= 0) found.push(`${file}:${at + 1}`);
+  }
+  return found;
+}
+
+if (import.meta.main) Deno.exit(await main());
