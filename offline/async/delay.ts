@@ -14,10 +14,10 @@ export function delay(ms: number, options: DelayOptions = {}): Promise<void> {
   const { signal, persistent = true } = options;
   if (signal?.aborted) return Promise.reject(signal.reason);
   return new Promise((resolve, reject) => {
-    let timer: number;
+    let timer = 0;
     const wait = (leftMs: number) => {
       const next = leftMs > LONGEST_MS ? () => wait(leftMs - LONGEST_MS) : done;
-      timer = setTimeout(next, Math.min(leftMs, LONGEST_MS));
+      timer = Number(setTimeout(next, Math.min(leftMs, LONGEST_MS)));
       if (!persistent) unref(timer);
     };
     const done = () => {

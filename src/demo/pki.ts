@@ -40,7 +40,7 @@ const OID = {
  * @throws {RangeError} If `days` is not a whole number above 0.
  *
  * @example
- * ```ts
+ * ```ts ignore
  * const pki = makePki({ hosts: ["localhost", "127.0.0.1"] });
  * await Deno.writeTextFile("ca.pem", pki.caPem);
  * ```

@@ -6,7 +6,7 @@ export interface PutOptions {
   readonly onProgress?: (bytes: number) => void;
   /** Whether another file with this name is replaced. @default {false} */
   readonly replace?: boolean;
-  /** SHA-256 (hex) that the caller's record has for what was put under this name before: spares reading it back where the destination has no hashes. */
+  /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where the destination has no hashes. */
   readonly knownSha256?: string;
 }
 

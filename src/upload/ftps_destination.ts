@@ -37,7 +37,7 @@ export class FtpsDestination implements Destination {
    * @throws {RangeError} If an option cannot be used.
    *
    * @example
-   * ```ts
+   * ```ts ignore
    * import { FtpsDestination, type Receipt } from "@pixl/core/upload";
    *
    * async function send(password: string): Promise<Receipt> {

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import { ExtractError, OmopExtract, type Study, writeTable } from "../../src/exports/mod.ts";
-import { fixture } from "./fixtures.ts";
+import { fixtureTest } from "../support/fixtures.ts";
 import { runSql } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
@@ -320,22 +320,15 @@ Deno.test("writeSyntheticExtract() writes as many studies as asked for", async (
   }
 });
 
-const omopEs = await fixture("omop-es");
-Deno.test({
-  name: `OmopExtract.studies() reads the fixture${
-    omopEs === undefined ? " (ignored: no fixtures, set PIXL_FIXTURES)" : ""
-  }`,
-  ignore: omopEs === undefined,
-  fn: async () => {
-    const study = {
-      mrn: "987654321",
-      study_date: "2020-05-23",
-      project_name: "test-extract-uclh-omop-cdm",
-      extract_generated_timestamp: "2023-12-07T14:08:58",
-    };
-    assertEquals((await studiesOf(omopEs ?? "")).studies, [
-      { ...study, accession_number: "AA12345601", procedure_occurrence_id: 4 },
-      { ...study, accession_number: "AA12345605", procedure_occurrence_id: 5 },
-    ]);
-  },
+await fixtureTest("OmopExtract.studies() reads the fixture", "omop-es", async (path) => {
+  const study = {
+    mrn: "987654321",
+    study_date: "2020-05-23",
+    project_name: "test-extract-uclh-omop-cdm",
+    extract_generated_timestamp: "2023-12-07T14:08:58",
+  };
+  assertEquals((await studiesOf(path)).studies, [
+    { ...study, accession_number: "AA12345601", procedure_occurrence_id: 4 },
+    { ...study, accession_number: "AA12345605", procedure_occurrence_id: 5 },
+  ]);
 });

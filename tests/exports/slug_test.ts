@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InvalidSlugError, slugify, timeSlug } from "../../src/exports/mod.ts";
-import { fixture } from "./fixtures.ts";
+import { fixtureTest } from "../support/fixtures.ts";
 
 /** What python-slugify 4.0.0 makes of them, with Unidecode 1.3.6. */
 const PAIRS: readonly (readonly [string, string])[] = [
@@ -55,15 +55,10 @@ Deno.test("timeSlug() refuses what is no time", () => {
   }
 });
 
-const slugs = await fixture("slugs.json");
-Deno.test({
-  name: `slugify() agrees with the fixtures${slugs === undefined ? " (ignored: no fixtures, set PIXL_FIXTURES)" : ""}`,
-  ignore: slugs === undefined,
-  fn: async () => {
-    const pairs: [string, string][] = JSON.parse(await Deno.readTextFile(slugs ?? ""));
-    for (const [text, slug] of pairs) {
-      if (slug === "") assertThrows(() => slugify(text), InvalidSlugError);
-      else assertEquals(slugify(text), slug, text);
-    }
-  },
+await fixtureTest("slugify() agrees with the fixtures", "slugs.json", async (path) => {
+  const pairs: [string, string][] = JSON.parse(await Deno.readTextFile(path));
+  for (const [text, slug] of pairs) {
+    if (slug === "") assertThrows(() => slugify(text), InvalidSlugError);
+    else assertEquals(slugify(text), slug, text);
+  }
 });

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import postgres from "postgres";
 import { hashFile, listFiles } from "../../src/demo/files.ts";
 import type { FtpsServer } from "../support/ftps.ts";
-import { ROOT } from "../support/paths.ts";
+import { fixtureTest } from "../support/fixtures.ts";
 import { pixlJson } from "../support/pixl.ts";
 import { startProftpd } from "../support/proftpd.ts";
-import { type ProgramName, testWith } from "../support/programs.ts";
+import { isAvailable, type ProgramName, testWith } from "../support/programs.ts";
 import { useSharedRabbitmq } from "../support/rabbitmq.ts";
 import { openSite, type Site } from "../support/site.ts";
 import { startVsftpd } from "../support/vsftpd.ts";
@@ -123,6 +123,8 @@ async function compareTrees(site: Site, ftps: FtpsServer, { project, extract }: 
   }
 }
 
+const PROGRAMS: readonly ProgramName[] = ["rabbitmq", "postgresql", "vsftpd"];
+
 const SERVERS = [
   { program: "vsftpd", mode: "implicit", start: startVsftpd },
   { program: "proftpd", mode: "explicit", start: startProftpd },
@@ -141,22 +143,10 @@ for (const { program, mode, start } of SERVERS) {
   );
 }
 
-const fixture = Deno.env.get("PIXL_FIXTURES") ?? join(ROOT, "../shared/fixtures");
-const present = await Deno.stat(join(fixture, "omop-es")).then(() => true, () => false);
-if (present) {
-  testWith(
-    ["rabbitmq", "postgresql", "vsftpd"],
-    "The main job on an extract of OMOP ES: exactly its two studies",
-    async () => {
-      await using ftps = await startVsftpd({ mode: "implicit" });
-      await using site = await openSite({ ftps, extractDir: join(fixture, "omop-es") });
-      assertEquals(await mainJob(site, ftps), 2);
-    },
-  );
-} else {
-  Deno.test({
-    name: "The main job on an extract of OMOP ES (skipped: PIXL_FIXTURES names no folder with one)",
-    ignore: true,
-    fn: () => {},
+if (PROGRAMS.every(isAvailable)) {
+  await fixtureTest("The main job on an extract of OMOP ES: exactly its two studies", "omop-es", async (extractDir) => {
+    await using ftps = await startVsftpd({ mode: "implicit" });
+    await using site = await openSite({ ftps, extractDir });
+    assertEquals(await mainJob(site, ftps), 2);
   });
 }

@@ -7,6 +7,7 @@ import {
   messageId,
   type StudyMessage,
 } from "@pixl/core/queue";
+import { fixtureTest } from "../support/fixtures.ts";
 
 const MESSAGE: StudyMessage = {
   mrn: "987654321",
@@ -84,6 +85,15 @@ for (const [what, body] of [["no JSON", "{"], ["a list", "[]"], ["null", "null"]
     assertThrows(() => decodeMessage(raw), MalformedMessageError);
   });
 }
+
+await fixtureTest(
+  "decodeMessage() reads the fixtures' messages of the Python PIXL",
+  "pixl-python-messages.json",
+  async (path) => {
+    const messages: { body: string; expect: StudyMessage }[] = JSON.parse(await Deno.readTextFile(path));
+    assertEquals(messages.map(({ body }) => decodeMessage(bytes(body))), messages.map(({ expect }) => expect));
+  },
+);
 
 Deno.test("decodeMessage() refuses a body of more than 1 MiB", () => {
   assertThrows(() => decodeMessage(new Uint8Array((1 << 20) + 1)), MalformedMessageError, "1048577 bytes");

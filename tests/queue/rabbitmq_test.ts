@@ -29,7 +29,7 @@ import {
   rejectsWith,
   take,
 } from "./broker_conformance.ts";
-import { TcpProxy } from "./tcp_proxy.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 
 useSharedRabbitmq();
 

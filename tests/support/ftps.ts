@@ -1,7 +1,6 @@
 import { delay } from "@std/async";
 import type { Pki } from "../../src/demo/pki.ts";
 import { sharedPki } from "./pki.ts";
-import { ServiceMissing } from "./service_missing.ts";
 
 const PATIENCE_MS = 10_000;
 
@@ -57,15 +56,6 @@ export async function serverFolder(
 export function passivePorts(): [number, number] {
   const first = 20_000 + Math.floor(Math.random() * 100) * 100;
   return [first, first + 99];
-}
-
-/** Path of an installed program. @throws {ServiceMissing} */
-export async function findProgram(program: string, install: string): Promise<string> {
-  for (const folder of ["/usr/local/sbin", "/usr/sbin", "/usr/bin"]) {
-    const path = `${folder}/${program}`;
-    if (await Deno.stat(path).then((file) => file.isFile, () => false)) return path;
-  }
-  throw new ServiceMissing(program, install);
 }
 
 /** A server process that is ready, and how it is ended. */

@@ -1,9 +1,10 @@
 import postgres from "postgres";
 import { delay } from "@std/async";
+import { dirname } from "node:path";
 import type { PostgresOptions } from "@pixl/core/database";
 import type { Pki } from "../../src/demo/pki.ts";
 import { freePort } from "./ports.ts";
-import { ServiceMissing } from "./service_missing.ts";
+import { pathOf } from "./programs.ts";
 
 /** How to reach a test server; travels as JSON in `PIXL_TEST_POSTGRES`. */
 export interface PostgresAddress {
@@ -34,7 +35,7 @@ const PASSWORD = "PWSEED p@ss:w/ord'\"\\%?#é";
 
 /** Starts a private server in a temporary folder, on a free port of 127.0.0.1. */
 export async function startPostgres(options: { readonly pki?: Pki } = {}): Promise<PostgresServer> {
-  const bin = newestPostgres();
+  const bin = dirname(pathOf("postgresql"));
   const dir = await Deno.makeTempDir({ prefix: "pixl-postgres-" });
   await Deno.writeTextFile(`${dir}/password`, PASSWORD);
   if (options.pki !== undefined) {
@@ -153,28 +154,6 @@ async function asAdmin(server: PostgresAddress, work: (sql: postgres.Sql) => Pro
     await work(sql);
   } finally {
     await sql.end();
-  }
-}
-
-function newestPostgres(): string {
-  const root = "/usr/lib/postgresql";
-  try {
-    const versions = [...Deno.readDirSync(root)].map((entry) => entry.name).sort((a, b) => Number(b) - Number(a));
-    for (const version of versions) {
-      if (exists(`${root}/${version}/bin/initdb`)) return `${root}/${version}/bin`;
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  throw new ServiceMissing("PostgreSQL", "run 'apt-get install postgresql'");
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -1,17 +1,17 @@
-import { findProgram, type FtpsServer, type FtpsServerOptions, passivePorts, runServer, serverFolder } from "./ftps.ts";
+import { type FtpsServer, type FtpsServerOptions, passivePorts, runServer, serverFolder } from "./ftps.ts";
 import { freePort } from "./ports.ts";
+import { pathOf } from "./programs.ts";
 import { sharedPki } from "./pki.ts";
 
-const INSTALL = "install it with 'apt-get install --no-install-recommends proftpd-core proftpd-mod-crypto'";
 const NOBODY = 65_534;
 
 /**
  * Starts a proftpd of one's own (20 to 60 ms), as root. It is strict about TLS session reuse and offers hashes.
  *
- * @throws {ServiceMissing} If it is not installed.
+ * @throws If it is not installed.
  */
 export async function startProftpd({ mode, reuse = true, pki = sharedPki() }: FtpsServerOptions): Promise<FtpsServer> {
-  const program = await findProgram("proftpd", INSTALL);
+  const program = pathOf("proftpd");
   const { dir, certificate } = await serverFolder("proftpd", pki);
   const [port, [firstPassive, lastPassive]] = [freePort(), passivePorts()];
   const [user, password] = ["dsh", `PWSEED-${crypto.randomUUID()}`];

@@ -5,6 +5,8 @@ interface Program {
   readonly packages: readonly string[];
   /** A package that Debian does not install beside another one of these: its program is copied out of it into /usr/local/sbin. */
   readonly unpacked?: string;
+  /** Its private server must be started as root. */
+  readonly root?: true;
   /** Where the address of one that runs already is given, by the test run or by hand. */
   readonly given?: string;
 }
@@ -20,10 +22,16 @@ const PROGRAMS = {
     packages: ["postgresql"],
     given: "PIXL_TEST_POSTGRES",
   },
-  vsftpd: { paths: [["/usr/local/sbin/vsftpd", "/usr/sbin/vsftpd"]], packages: ["libwrap0"], unpacked: "vsftpd" },
+  vsftpd: {
+    paths: [["/usr/local/sbin/vsftpd", "/usr/sbin/vsftpd"]],
+    packages: ["libwrap0"],
+    unpacked: "vsftpd",
+    root: true,
+  },
   proftpd: {
     paths: ["/usr/sbin/proftpd", "/usr/lib/proftpd/mod_tls.so"],
     packages: ["proftpd-core", "proftpd-mod-crypto"],
+    root: true,
   },
   lftp: { paths: ["/usr/bin/lftp"], packages: ["lftp"] },
   curl: { paths: ["/usr/bin/curl"], packages: ["curl"] },
@@ -38,13 +46,27 @@ export const PROGRAM_NAMES = Object.keys(PROGRAMS) as ProgramName[];
 
 /** Whether the program can be started here. */
 export function isInstalled(name: ProgramName): boolean {
-  return PROGRAMS[name].paths.every((places) => [places].flat().some(isThere));
+  return PROGRAMS[name].paths.every((places) => [places].flat().some((path) => findPath(path) !== undefined));
 }
 
-/** Whether tests can use it: installed, or running elsewhere with its address given. */
+/** Where a program is. @throws If it is not installed, saying what to do. */
+export function pathOf(name: ProgramName): string {
+  const [places = []] = PROGRAMS[name].paths;
+  const path = [places].flat().map(findPath).find((path) => path !== undefined);
+  if (path === undefined) throw new Error(`${name} is not installed: ${remedyFor([name])}`);
+  return path;
+}
+
+/** Whether tests can use it: it can be started here, or runs elsewhere with its address given. */
 export function isAvailable(name: ProgramName): boolean {
   const program: Program = PROGRAMS[name];
-  return isInstalled(name) || (program.given !== undefined && Deno.env.get(program.given) !== undefined);
+  if (program.given !== undefined && Deno.env.get(program.given) !== undefined) return true;
+  return isInstalled(name) && (!program.root || Deno.uid() === 0);
+}
+
+function remedyFor(names: readonly ProgramName[]): string {
+  const asRoot = names.some((name) => (PROGRAMS[name] as Program).root) && Deno.uid() !== 0 ? "as root, " : "";
+  return `${asRoot}apt-get install ${[...packagesOf(names), ...unpackedOf(names)].join(" ")}`;
 }
 
 /** Debian packages that bring the programs. */
@@ -68,21 +90,23 @@ export function testWith(
   const missing = [programs].flat().filter((program) => !isAvailable(program));
   if (missing.length === 0) Deno.test(name, run);
   else {Deno.test({
-      name: `${name} ${SKIPPED} ${[...packagesOf(missing), ...unpackedOf(missing)].join(" ")})`,
+      name: `${name} ${SKIPPED} ${remedyFor(missing)})`,
       ignore: true,
       fn: run,
     });}
 }
 
 /** Marks the name of a test that was skipped for a missing program. */
-export const SKIPPED = "(skipped: apt-get install";
+export const SKIPPED = "(skipped:";
 
-function isThere(path: string): boolean {
+/** The path itself, with the `*` filled in; `undefined` if nothing is there. Of several, the one with the highest number. */
+function findPath(path: string): string | undefined {
   const [folder = "", rest] = path.split("/*", 2);
   try {
-    if (rest === undefined) return Deno.statSync(path) !== undefined;
-    return [...Deno.readDirSync(folder)].some((entry) => isThere(`${folder}/${entry.name}${rest}`));
+    if (rest === undefined) return Deno.statSync(path) && path;
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort((a, b) => Number(b) - Number(a));
+    return names.map((name) => findPath(`${folder}/${name}${rest}`)).find((path) => path !== undefined);
   } catch {
-    return false;
+    return undefined;
   }
 }

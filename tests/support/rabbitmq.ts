@@ -2,8 +2,7 @@ import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
 import { delay } from "@std/async";
 import { freePorts } from "./ports.ts";
-import { isAvailable } from "./programs.ts";
-import { ServiceMissing } from "./service_missing.ts";
+import { isAvailable, pathOf } from "./programs.ts";
 
 /** Debian's wrappers in /usr/sbin change the user and the folder, so the scripts behind them are called. */
 const SCRIPTS = "/usr/lib/rabbitmq/bin";
@@ -37,15 +36,10 @@ export interface RabbitmqServer extends RabbitmqAddress, AsyncDisposable {
 /**
  * Starts a RabbitMQ in a temporary folder with ports of its own (6 to 10 s). Disposal stops it and its epmd and removes the folder.
  *
- * @throws {ServiceMissing} If rabbitmq-server is not installed.
+ * @throws If rabbitmq-server is not installed.
  */
 export async function startRabbitmq(): Promise<RabbitmqServer> {
-  if (!await exists(`${SCRIPTS}/rabbitmq-server`)) {
-    throw new ServiceMissing(
-      "rabbitmq-server",
-      "install it with 'apt-get install --no-install-recommends rabbitmq-server'",
-    );
-  }
+  pathOf("rabbitmq");
   const dir = await Deno.makeTempDir({ prefix: "pixl-rabbitmq-" });
   const [port = 0, epmd = 0, distribution = 0] = freePorts(3);
   const address = { host: "127.0.0.1", port, username: "pixl tester", password: "PWSEED@/:%41&?#é", dir };
@@ -239,8 +233,4 @@ async function configure(address: RabbitmqAddress, env: Record<string, string>):
   await Deno.writeTextFile(`${dir}/enabled_plugins`, "[].\n");
   await Deno.writeTextFile(`${dir}/env.conf`, "");
   await Deno.writeTextFile(`${dir}/env.json`, JSON.stringify(env));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
 }

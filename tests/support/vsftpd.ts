@@ -1,20 +1,18 @@
-import { findProgram, type FtpsServer, type FtpsServerOptions, passivePorts, runServer, serverFolder } from "./ftps.ts";
+import { type FtpsServer, type FtpsServerOptions, passivePorts, runServer, serverFolder } from "./ftps.ts";
 import { freePort } from "./ports.ts";
+import { pathOf } from "./programs.ts";
 import { sharedPki } from "./pki.ts";
 
-const INSTALL =
-  "Debian does not let it be installed beside proftpd: 'apt-get install libwrap0', then 'apt-get download vsftpd', " +
-  "'dpkg-deb -x vsftpd_*.deb .' and 'install usr/sbin/vsftpd /usr/local/sbin/'";
 /** Users that every Debian has. */
 const DAEMON = 1;
 
 /**
  * Starts a vsftpd of one's own (8 to 20 ms), as root. It is strict about TLS session reuse and offers no hashes.
  *
- * @throws {ServiceMissing} If it is not installed.
+ * @throws If it is not installed.
  */
 export async function startVsftpd({ mode, reuse = true, pki = sharedPki() }: FtpsServerOptions): Promise<FtpsServer> {
-  const program = await findProgram("vsftpd", INSTALL);
+  const program = pathOf("vsftpd");
   const { dir, certificate } = await serverFolder("vsftpd", pki);
   const [port, [firstPassive, lastPassive]] = [freePort(), passivePorts()];
   const password = `PWSEED-${crypto.randomUUID()}`;

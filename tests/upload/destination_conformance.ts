@@ -11,8 +11,9 @@ import { makePki } from "../../src/demo/pki.ts";
 import { FtpsDestination, type Verification } from "../../src/upload/mod.ts";
 import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
 import { sharedPki } from "../support/pki.ts";
-import { assertFails, assertSameBytes, Bench, randomBytes, sha256 } from "./bench.ts";
-import { TcpProxy } from "./tcp_proxy.ts";
+import { assertFails, assertSameBytes, randomBytes, sha256, Workbench } from "./workbench.ts";
+import { type ProgramName, testWith } from "../support/programs.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 
 const MB = 1 << 20;
 
@@ -26,62 +27,63 @@ export interface Peculiarities {
   readonly hasPermissions: boolean;
 }
 
-/** Holds the uploader to the contract of `Destination`, on one kind of server in both modes. */
+/** Holds the uploader to the contract of `Destination`, on one kind of server in both modes. @param needs Programs without which it is skipped. */
 export function destinationConformance(
   program: string,
+  needs: readonly ProgramName[],
   start: (options: FtpsServerOptions) => Promise<FtpsServer>,
   { sent, found, hasPermissions }: Peculiarities,
 ): void {
   for (const mode of ["implicit", "explicit"] as const) {
-    const test = (name: string, body: (bench: Bench) => Promise<void>) =>
-      Deno.test(`FtpsDestination on ${program}, ${mode} TLS: ${name}`, async () => {
-        await using bench = await Bench.on(await start({ mode }));
-        await body(bench);
+    const test = (name: string, body: (workbench: Workbench) => Promise<void>) =>
+      testWith(needs, `FtpsDestination on ${program}, ${mode} TLS: ${name}`, async () => {
+        await using workbench = await Workbench.on(await start({ mode }));
+        await body(workbench);
       });
 
     for (const bytes of [0, 1, 5 * MB]) {
-      test(`put() brings ${bytes} bytes`, async (bench) => {
-        await using destination = await bench.open();
+      test(`put() brings ${bytes} bytes`, async (workbench) => {
+        await using destination = await workbench.open();
         const content = randomBytes(bytes);
 
-        const receipt = await destination.put(await bench.file(content), "study.zip");
+        const receipt = await destination.put(await workbench.file(content), "study.zip");
 
-        await assertSameBytes(await bench.received("study.zip"), content);
-        const path = `${bench.server.basePath === "/" ? "" : bench.server.basePath}/study.zip`;
+        await assertSameBytes(await workbench.received("study.zip"), content);
+        const path = `${workbench.server.basePath === "/" ? "" : workbench.server.basePath}/study.zip`;
         assertEquals(receipt, { path, bytes, sha256: await sha256(content), verifiedBy: sent, skipped: false });
-        assertEquals(await bench.received(".study.zip.part"), undefined);
+        assertEquals(await workbench.received(".study.zip.part"), undefined);
       });
     }
 
-    test("put() makes folders and takes names with blanks, quotes and other scripts", async (bench) => {
-      await using destination = await bench.open();
+    test("put() makes folders and takes names with blanks, quotes and other scripts", async (workbench) => {
+      await using destination = await workbench.open();
       const content = randomBytes(1_000);
 
-      const receipt = await destination.put(await bench.file(content), 'my project/2020 06/Ünï "x" 研究.zip');
+      const receipt = await destination.put(await workbench.file(content), 'my project/2020 06/Ünï "x" 研究.zip');
 
-      await assertSameBytes(await bench.received('my project/2020 06/Ünï "x" 研究.zip'), content);
+      await assertSameBytes(await workbench.received('my project/2020 06/Ünï "x" 研究.zip'), content);
       assertEquals(receipt.verifiedBy, sent);
-      await destination.put(await bench.file(content), "my project/other/b.zip");
-      await assertSameBytes(await bench.received("my project/other/b.zip"), content);
+      await destination.put(await workbench.file(content), "my project/other/b.zip");
+      await assertSameBytes(await workbench.received("my project/other/b.zip"), content);
     });
 
-    test("put() sends nothing if the file is there", async (bench) => {
-      const path = await bench.file(3 * MB);
-      await using destination = await bench.open();
+    test("put() sends nothing if the file is there", async (workbench) => {
+      const path = await workbench.file(3 * MB);
+      await using destination = await workbench.open();
       const first = await destination.put(path, "a/study.zip");
-      await using other = await bench.open();
+      await using other = await workbench.open();
 
       const receipt = await other.put(path, "a/study.zip", { onProgress: () => assert(false, "nothing may be sent") });
 
       assertEquals(receipt, { ...first, verifiedBy: found, skipped: true });
     });
 
-    test("put() believes the caller's record only where the server has no hash", async (bench) => {
+    test("put() believes the caller's record only where the server has no hash", async (workbench) => {
       const content = randomBytes(1_000);
-      await bench.plant("study.zip", content);
-      await using destination = await bench.open();
+      await workbench.plant("study.zip", content);
+      await using destination = await workbench.open();
 
-      const receipt = await destination.put(await bench.file(content), "study.zip", {
+      const receipt = await destination.put(await workbench.file(content), "study.zip", {
         knownSha256: await sha256(content),
       });
 
@@ -90,11 +92,11 @@ export function destinationConformance(
     });
 
     for (const [what, other] of [["size", 999], ["content", 1_000]] as const) {
-      test(`put() leaves a file of other ${what} alone`, async (bench) => {
+      test(`put() leaves a file of other ${what} alone`, async (workbench) => {
         const there = randomBytes(other);
-        await bench.plant("study.zip", there);
-        await using destination = await bench.open();
-        const path = await bench.file(1_000);
+        await workbench.plant("study.zip", there);
+        await using destination = await workbench.open();
+        const path = await workbench.file(1_000);
 
         await assertFails("exists-different", () => destination.put(path, "study.zip"));
         await assertFails(
@@ -102,48 +104,53 @@ export function destinationConformance(
           () => destination.put(path, "study.zip", { knownSha256: "0".repeat(64) }),
         );
 
-        await assertSameBytes(await bench.received("study.zip"), there);
-        assertEquals(await bench.received(".study.zip.part"), undefined);
+        await assertSameBytes(await workbench.received("study.zip"), there);
+        assertEquals(await workbench.received(".study.zip.part"), undefined);
       });
     }
 
-    test("put() replaces a different file if asked to", async (bench) => {
-      await bench.plant("study.zip", randomBytes(1_000));
-      await using destination = await bench.open();
+    test("put() replaces a different file if asked to", async (workbench) => {
+      await workbench.plant("study.zip", randomBytes(1_000));
+      await using destination = await workbench.open();
       const content = randomBytes(1_000);
 
-      const receipt = await destination.put(await bench.file(content), "study.zip", { replace: true });
+      const receipt = await destination.put(await workbench.file(content), "study.zip", { replace: true });
 
       assertEquals(receipt.skipped, false);
-      await assertSameBytes(await bench.received("study.zip"), content);
+      await assertSameBytes(await workbench.received("study.zip"), content);
     });
 
-    test("put() does not trust the part file of an earlier crash", async (bench) => {
-      await bench.plant(".study.zip.part", randomBytes(2_000));
-      await using destination = await bench.open();
+    test("put() does not trust the part file of an earlier crash", async (workbench) => {
+      const left = randomBytes(2_000);
+      await workbench.plant(".study.zip.part", left);
+      // Stands for a server process that still has it open: it must not write into the new file, nor the other way round.
+      await Deno.link(`${workbench.server.files}/.study.zip.part`, `${workbench.server.files}/still-open`);
+      await using destination = await workbench.open();
       const content = randomBytes(1_000);
 
-      await destination.put(await bench.file(content), "study.zip");
+      await destination.put(await workbench.file(content), "study.zip");
 
-      await assertSameBytes(await bench.received("study.zip"), content);
-      assertEquals(await bench.received(".study.zip.part"), undefined);
+      await assertSameBytes(await workbench.received("still-open"), left);
+
+      await assertSameBytes(await workbench.received("study.zip"), content);
+      assertEquals(await workbench.received(".study.zip.part"), undefined);
     });
 
-    test("put() tells its progress", async (bench) => {
-      await using destination = await bench.open();
+    test("put() tells its progress", async (workbench) => {
+      await using destination = await workbench.open();
       const seen: number[] = [];
 
-      await destination.put(await bench.file(3 * MB), "study.zip", { onProgress: (bytes) => seen.push(bytes) });
+      await destination.put(await workbench.file(3 * MB), "study.zip", { onProgress: (bytes) => seen.push(bytes) });
 
       assertGreater(seen.length, 5);
       assertEquals(seen, seen.toSorted((a, b) => a - b));
       assertEquals(seen.at(-1), 3 * MB);
     });
 
-    test("put() ends with the error of the caller's onProgress", async (bench) => {
-      await using destination = await bench.open();
+    test("put() ends with the error of the caller's onProgress", async (workbench) => {
+      await using destination = await workbench.open();
       const bug = new TypeError("a bug of the caller");
-      const path = await bench.file(MB);
+      const path = await workbench.file(MB);
 
       const error = await assertRejects(async () => {
         await destination.put(path, "study.zip", {
@@ -154,34 +161,34 @@ export function destinationConformance(
       });
 
       assertStrictEquals(error, bug);
-      assertEquals(await bench.received("study.zip"), undefined);
+      assertEquals(await workbench.received("study.zip"), undefined);
     });
 
-    test("50 files go over one connection, also if all are asked for at once", async (bench) => {
-      await using proxy = await TcpProxy.to(bench.server.port);
-      await using destination = await bench.open({ port: proxy.port });
+    test("50 files go over one connection, also if all are asked for at once", async (workbench) => {
+      await using proxy = new TcpProxy(workbench.server.port);
+      await using destination = await workbench.open({ port: proxy.port });
       const contents = Array.from({ length: 50 }, (_, at) => randomBytes(1_000 + at));
 
       const receipts = await Promise.all(contents.map(async (content, at) => {
-        return await destination.put(await bench.file(content), `folder ${at % 3}/${at}.zip`);
+        return await destination.put(await workbench.file(content), `folder ${at % 3}/${at}.zip`);
       }));
 
       assertEquals(proxy.connections, 1);
       assertEquals(receipts.map((receipt) => receipt.bytes), contents.map((content) => content.length));
       for (const [at, content] of contents.entries()) {
-        await assertSameBytes(await bench.received(`folder ${at % 3}/${at}.zip`), content);
+        await assertSameBytes(await workbench.received(`folder ${at % 3}/${at}.zip`), content);
       }
     });
 
-    test("open() says that the password is wrong, without showing it", async (bench) => {
+    test("open() says that the password is wrong, without showing it", async (workbench) => {
       const password = "PWSEED-wrong";
 
-      const error = await assertFails("login-refused", () => bench.open({ password }));
+      const error = await assertFails("login-refused", () => workbench.open({ password }));
 
       assertEquals(error.kind, "refused");
       assertEquals(error.retryable, false);
       assertNotMatch(error.message, /PWSEED/);
-      assertStringIncludes(error.message, `localhost:${bench.server.port}`);
+      assertStringIncludes(error.message, `localhost:${workbench.server.port}`);
     });
 
     test("open() refuses the certificate of another authority", async () => {
@@ -195,17 +202,17 @@ export function destinationConformance(
       assertEquals(error.kind, "refused");
     });
 
-    test("open() refuses a certificate for another name", async (bench) => {
-      await assertFails("untrusted-certificate", () => bench.open({ servername: "other.example" }));
+    test("open() refuses a certificate for another name", async (workbench) => {
+      await assertFails("untrusted-certificate", () => workbench.open({ servername: "other.example" }));
     });
 
-    test("put() tries again after the connection was cut, and the file is whole", async (bench) => {
-      await using proxy = await TcpProxy.to(bench.server.port);
-      await using destination = await bench.open({ port: proxy.port });
+    test("put() tries again after the connection was cut, and the file is whole", async (workbench) => {
+      await using proxy = new TcpProxy(workbench.server.port);
+      await using destination = await workbench.open({ port: proxy.port });
       const content = randomBytes(8 * MB);
       let cuts = 0;
 
-      const receipt = await destination.put(await bench.file(content), "a/study.zip", {
+      const receipt = await destination.put(await workbench.file(content), "a/study.zip", {
         onProgress: (bytes) => {
           if (bytes > MB && cuts < 2 && proxy.connections === cuts + 1) {
             cuts++;
@@ -216,13 +223,13 @@ export function destinationConformance(
 
       assertEquals(cuts, 2);
       assertEquals(receipt.bytes, content.length);
-      await assertSameBytes(await bench.received("a/study.zip"), content);
+      await assertSameBytes(await workbench.received("a/study.zip"), content);
     });
 
-    test("put() gives up after its attempts; nothing is there under the final name", async (bench) => {
-      await using proxy = await TcpProxy.to(bench.server.port);
-      await using destination = await bench.open({ port: proxy.port, attempts: 2 });
-      const path = await bench.file(8 * MB);
+    test("put() gives up after its attempts; nothing is there under the final name", async (workbench) => {
+      await using proxy = new TcpProxy(workbench.server.port);
+      await using destination = await workbench.open({ port: proxy.port, attempts: 2 });
+      const path = await workbench.file(8 * MB);
 
       const error = await assertFails("interrupted", () => {
         return destination.put(path, "study.zip", { onProgress: (bytes) => bytes > MB && proxy.cut() });
@@ -230,23 +237,23 @@ export function destinationConformance(
 
       assertEquals(error.retryable, true);
       assertEquals(proxy.connections, 2);
-      assertEquals(await bench.received("study.zip"), undefined);
+      assertEquals(await workbench.received("study.zip"), undefined);
     });
 
-    test("put() connects anew if the server has closed an idle connection", async (bench) => {
-      await using proxy = await TcpProxy.to(bench.server.port);
-      await using destination = await bench.open({ port: proxy.port, attempts: 2 });
-      await destination.put(await bench.file(1_000), "1.zip");
+    test("put() connects anew if the server has closed an idle connection", async (workbench) => {
+      await using proxy = new TcpProxy(workbench.server.port);
+      await using destination = await workbench.open({ port: proxy.port, attempts: 2 });
+      await destination.put(await workbench.file(1_000), "1.zip");
       proxy.cut();
 
-      await destination.put(await bench.file(1_000), "2.zip");
+      await destination.put(await workbench.file(1_000), "2.zip");
 
       assertEquals(proxy.connections, 2);
     });
 
-    test("put() stops when aborted; the next one works", async (bench) => {
-      await using destination = await bench.open();
-      const path = await bench.file(8 * MB);
+    test("put() stops when aborted; the next one works", async (workbench) => {
+      await using destination = await workbench.open();
+      const path = await workbench.file(8 * MB);
       const reason = new Error("enough");
       const abort = new AbortController();
 
@@ -258,13 +265,13 @@ export function destinationConformance(
       });
 
       assertStrictEquals(error, reason);
-      assertEquals(await bench.received("study.zip"), undefined);
+      assertEquals(await workbench.received("study.zip"), undefined);
       assertEquals((await destination.put(path, "study.zip")).skipped, false);
     });
 
-    test("put() can be aborted while it waits its turn", async (bench) => {
-      await using destination = await bench.open();
-      const path = await bench.file(3 * MB);
+    test("put() can be aborted while it waits its turn", async (workbench) => {
+      await using destination = await workbench.open();
+      const path = await workbench.file(3 * MB);
       const first = destination.put(path, "1.zip");
       const abort = new AbortController();
       const second = destination.put(path, "2.zip", { signal: abort.signal });
@@ -274,12 +281,12 @@ export function destinationConformance(
       await assertRejects(() => second, Error, "enough");
 
       await Promise.all([first, third]);
-      assertEquals(await bench.received("2.zip"), undefined);
+      assertEquals(await workbench.received("2.zip"), undefined);
     });
 
-    test("closing the destination ends what is on its way", async (bench) => {
-      const destination = await bench.open();
-      const path = await bench.file(8 * MB);
+    test("closing the destination ends what is on its way", async (workbench) => {
+      const destination = await workbench.open();
+      const path = await workbench.file(8 * MB);
       const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
       const put = assertFails("interrupted", () => destination.put(path, "study.zip", { onProgress: () => begin() }));
       await begun;
@@ -289,14 +296,14 @@ export function destinationConformance(
 
       assertEquals((await put).retryable, false);
       await assertFails("interrupted", () => destination.put(path, "study.zip"));
-      assertEquals(await bench.received("study.zip"), undefined);
+      assertEquals(await workbench.received("study.zip"), undefined);
     });
 
-    test("put() says that the source is missing, or a folder", async (bench) => {
-      await using destination = await bench.open();
+    test("put() says that the source is missing, or a folder", async (workbench) => {
+      await using destination = await workbench.open();
 
-      await assertFails("source-missing", () => destination.put(`${bench.server.files}/nothing`, "study.zip"));
-      await assertFails("source-missing", () => destination.put(bench.server.files, "study.zip"));
+      await assertFails("source-missing", () => destination.put(`${workbench.server.files}/nothing`, "study.zip"));
+      await assertFails("source-missing", () => destination.put(workbench.server.files, "study.zip"));
     });
 
     for (
@@ -310,9 +317,9 @@ export function destinationConformance(
         }],
       ] as const
     ) {
-      test(`put() does not deliver a source that ${what} meanwhile`, async (bench) => {
-        await using destination = await bench.open();
-        const path = await bench.file(8 * MB);
+      test(`put() does not deliver a source that ${what} meanwhile`, async (workbench) => {
+        await using destination = await workbench.open();
+        const path = await workbench.file(8 * MB);
         let changed = false;
 
         await assertFails("source-changed", () =>
@@ -323,14 +330,14 @@ export function destinationConformance(
             },
           }));
 
-        assertEquals(await bench.received("study.zip"), undefined);
+        assertEquals(await workbench.received("study.zip"), undefined);
       });
     }
 
-    test("put() does not deliver what arrived with another size", async (bench) => {
-      await using destination = await bench.open({ attempts: 2 });
-      const path = await bench.file(3 * MB);
-      const grow = () => Deno.truncateSync(`${bench.server.files}/.study.zip.part`, 3 * MB + 1);
+    test("put() does not deliver what arrived with another size", async (workbench) => {
+      await using destination = await workbench.open({ attempts: 2 });
+      const path = await workbench.file(3 * MB);
+      const grow = () => Deno.truncateSync(`${workbench.server.files}/.study.zip.part`, 3 * MB + 1);
 
       const error = await assertFails(
         "verification-failed",
@@ -338,15 +345,15 @@ export function destinationConformance(
       );
 
       assertEquals(error.retryable, true);
-      assertEquals(await Array.fromAsync(Deno.readDir(bench.server.files)), []);
+      assertEquals(await Array.fromAsync(Deno.readDir(workbench.server.files)), []);
     });
 
     if (sent === "sha256") {
-      test("put() does not deliver what arrived with another content", async (bench) => {
-        await using destination = await bench.open({ attempts: 2 });
-        const path = await bench.file(3 * MB);
-        const { uid, gid } = await Deno.stat(bench.server.files);
-        const part = `${bench.server.files}/.study.zip.part`;
+      test("put() does not deliver what arrived with another content", async (workbench) => {
+        await using destination = await workbench.open({ attempts: 2 });
+        const path = await workbench.file(3 * MB);
+        const { uid, gid } = await Deno.stat(workbench.server.files);
+        const part = `${workbench.server.files}/.study.zip.part`;
         const exchange = () => {
           Deno.removeSync(part);
           Deno.writeFileSync(part, new Uint8Array(3 * MB));
@@ -355,59 +362,59 @@ export function destinationConformance(
 
         await assertFails("verification-failed", () => destination.put(path, "study.zip", { onProgress: exchange }));
 
-        assertEquals(await Array.fromAsync(Deno.readDir(bench.server.files)), []);
+        assertEquals(await Array.fromAsync(Deno.readDir(workbench.server.files)), []);
       });
     }
 
-    test("put() refuses bad names before anything is sent", async (bench) => {
-      await using destination = await bench.open();
-      const path = await bench.file(1);
+    test("put() refuses bad names before anything is sent", async (workbench) => {
+      await using destination = await workbench.open();
+      const path = await workbench.file(1);
       for (const name of ["", "/etc/x", "../x", "a/../x", "a//x", "a/", "a\\x", "a\r\nDELE x", "x\u0000"]) {
         await assertFails("invalid-name", () => destination.put(path, name));
       }
-      assertEquals(await Array.fromAsync(Deno.readDir(bench.server.files)), []);
+      assertEquals(await Array.fromAsync(Deno.readDir(workbench.server.files)), []);
     });
 
-    test("put() says that a folder or a file is in the way", async (bench) => {
-      await using destination = await bench.open();
-      const path = await bench.file(1_000);
+    test("put() says that a folder or a file is in the way", async (workbench) => {
+      await using destination = await workbench.open();
+      const path = await workbench.file(1_000);
       await destination.put(path, "a/b.zip");
 
       await assertFails("permission-denied", () => destination.put(path, "a"));
       await assertFails("permission-denied", () => destination.put(path, "a/b.zip/c.zip"));
 
-      assertEquals(await bench.received(".a.part"), undefined);
+      assertEquals(await workbench.received(".a.part"), undefined);
       assertEquals((await destination.put(path, "d.zip")).skipped, false);
     });
 
     if (hasPermissions) {
-      test("put() says that the server denies a folder", async (bench) => {
-        await Deno.mkdir(`${bench.server.files}/locked`, { mode: 0o755 });
-        await using destination = await bench.open();
-        const path = await bench.file(MB);
+      test("put() says that the server denies a folder", async (workbench) => {
+        await Deno.mkdir(`${workbench.server.files}/locked`, { mode: 0o755 });
+        await using destination = await workbench.open();
+        const path = await workbench.file(MB);
 
         const error = await assertFails("permission-denied", () => destination.put(path, "locked/study.zip"));
         await assertFails("permission-denied", () => destination.put(path, "locked/deep/study.zip"));
 
         assertEquals(error.kind, "refused");
-        assertEquals(await Array.fromAsync(Deno.readDir(`${bench.server.files}/locked`)), []);
+        assertEquals(await Array.fromAsync(Deno.readDir(`${workbench.server.files}/locked`)), []);
       });
 
-      test("put() tries again after the server's process was killed", async (bench) => {
-        const { killSessions } = bench.server;
+      test("put() tries again after the server's process was killed", async (workbench) => {
+        const { killSessions } = workbench.server;
         assert(killSessions);
-        await using destination = await bench.open();
+        await using destination = await workbench.open();
         const content = randomBytes(24 * MB);
         let killed: Promise<void> | undefined;
 
-        await destination.put(await bench.file(content), "study.zip", {
+        await destination.put(await workbench.file(content), "study.zip", {
           onProgress: (bytes) => {
             if (bytes > MB) killed ??= killSessions();
           },
         });
 
         await killed;
-        await assertSameBytes(await bench.received("study.zip"), content);
+        await assertSameBytes(await workbench.received("study.zip"), content);
       });
     }
   }

@@ -1,4 +1,4 @@
 import { startProftpd } from "../support/proftpd.ts";
 import { destinationConformance } from "./destination_conformance.ts";
 
-destinationConformance("proftpd", startProftpd, { sent: "sha256", found: "sha256", hasPermissions: true });
+destinationConformance("proftpd", ["proftpd"], startProftpd, { sent: "sha256", found: "sha256", hasPermissions: true });

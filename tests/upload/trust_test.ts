@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { makePki } from "../../src/demo/pki.ts";
 import { FtpsDestination } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
-import { assertFails } from "./bench.ts";
+import { assertFails } from "./workbench.ts";
 import { startReceiver } from "./receiver.ts";
 
 // A test file has an isolate of its own, so these are the only certificates that it has ever trusted.

@@ -2,7 +2,7 @@ import { assertEquals, assertLess, assertRejects, assertStrictEquals, assertStri
 import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { freePort } from "../support/ports.ts";
-import { assertFails } from "./bench.ts";
+import { assertFails } from "./workbench.ts";
 import { startReceiver } from "./receiver.ts";
 
 const TIMEOUT_MS = 300;
@@ -16,11 +16,18 @@ function open(port: number, options?: Partial<FtpsOptions>, signal?: AbortSignal
 }
 
 /** Says each text when it has heard something, the first at once; then nothing more. */
-async function withScript(texts: readonly string[], run: (port: number) => Promise<void>): Promise<void> {
+async function withScript(
+  texts: readonly string[],
+  run: (port: number) => Promise<void>,
+  onConnection?: () => void,
+): Promise<void> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const talks: Promise<void>[] = [];
   const accepting = (async () => {
-    for await (const connection of listener) talks.push(talk(connection, texts));
+    for await (const connection of listener) {
+      talks.push(talk(connection, texts));
+      onConnection?.();
+    }
   })();
   try {
     await run(listener.addr.port);
@@ -71,12 +78,12 @@ for (const mode of ["implicit", "explicit"] as const) {
 
   Deno.test(`FtpsDestination.open() can be aborted, ${mode} TLS`, async () => {
     const reason = new Error("enough");
+    const abort = new AbortController();
+    // Not before it is connected: a name that is being looked up cannot be let go.
     await withScript([], async (port) => {
-      const abort = new AbortController();
       const opening = open(port, { mode, timeoutMs: 60_000 }, abort.signal);
-      abort.abort(reason);
       assertStrictEquals(await assertRejects(() => opening), reason);
-    });
+    }, () => abort.abort(reason));
   });
 }
 

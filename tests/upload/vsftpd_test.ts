@@ -1,4 +1,4 @@
 import { startVsftpd } from "../support/vsftpd.ts";
 import { destinationConformance } from "./destination_conformance.ts";
 
-destinationConformance("vsftpd", startVsftpd, { sent: "size", found: "retrieved", hasPermissions: true });
+destinationConformance("vsftpd", ["vsftpd"], startVsftpd, { sent: "size", found: "retrieved", hasPermissions: true });

@@ -3,7 +3,7 @@ import { FtpsDestination, type FtpsOptions, UploadError, type UploadErrorCode } 
 import type { FtpsServer } from "../support/ftps.ts";
 
 /** A server, a folder for local files, and short ways to use both. */
-export class Bench implements AsyncDisposable {
+export class Workbench implements AsyncDisposable {
   readonly #dir: string;
   #files = 0;
 
@@ -11,8 +11,8 @@ export class Bench implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  static async on(server: FtpsServer): Promise<Bench> {
-    return new Bench(server, await Deno.makeTempDir({ prefix: "pixl-upload-" }));
+  static async on(server: FtpsServer): Promise<Workbench> {
+    return new Workbench(server, await Deno.makeTempDir({ prefix: "pixl-upload-" }));
   }
 
   /** A destination that gives up sooner than in real life. */

@@ -2,21 +2,22 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { Client, FTPError } from "basic-ftp";
 import { FtpsReceiver } from "../../src/demo/ftps_receiver/mod.ts";
 import { FtpsDestination } from "../../src/upload/mod.ts";
-import { findProgram, type FtpsServer } from "../support/ftps.ts";
-import { assertSameBytes, randomBytes } from "./bench.ts";
-import { startReceiver } from "./receiver.ts";
+import type { FtpsServer } from "../support/ftps.ts";
+import { assertSameBytes, randomBytes } from "../upload/workbench.ts";
+import { pathOf, testWith } from "../support/programs.ts";
+import { startReceiver } from "../upload/receiver.ts";
 
 const MODES = ["implicit", "explicit"] as const;
 
 /** Runs a client program in a folder of its own, in which `ca.pem`, `in.bin` and what it makes lie. */
 async function withClient(
-  program: string,
+  program: "curl" | "lftp",
   server: FtpsServer,
   run: (
     client: { dir: string; content: Uint8Array<ArrayBuffer>; call(...args: string[]): Promise<string> },
   ) => Promise<void>,
 ): Promise<void> {
-  const path = await findProgram(program, `install it with 'apt-get install --no-install-recommends ${program}'`);
+  const path = pathOf(program);
   const dir = await Deno.makeTempDir({ prefix: `pixl-${program}-` });
   const content = randomBytes(5 << 20);
   await Deno.writeTextFile(`${dir}/ca.pem`, server.caPem);
@@ -90,7 +91,7 @@ class Telnet implements AsyncDisposable {
 }
 
 for (const mode of MODES) {
-  Deno.test(`FtpsReceiver serves curl, ${mode} TLS`, async () => {
+  testWith("curl", `FtpsReceiver serves curl, ${mode} TLS`, async () => {
     // curl turns session tickets off, and Deno's TLS server resumes by nothing else.
     await using server = await startReceiver({ mode, reuse: false });
     await withClient("curl", server, async ({ dir, content, call }) => {
@@ -119,7 +120,7 @@ for (const mode of MODES) {
     });
   });
 
-  Deno.test(`FtpsReceiver serves lftp, ${mode} TLS`, async () => {
+  testWith("lftp", `FtpsReceiver serves lftp, ${mode} TLS`, async () => {
     await using server = await startReceiver({ mode });
     await withClient("lftp", server, async ({ dir, content, call }) => {
       const settings = "set ssl:ca-file ca.pem; set ssl:verify-certificate yes; set ftp:ssl-force yes; " +

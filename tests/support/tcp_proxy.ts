@@ -10,6 +10,8 @@ export class TcpProxy implements AsyncDisposable {
   refusing = false;
   /** How many were. */
   refused = 0;
+  /** How many connections were let through so far. */
+  connections = 0;
 
   /** @param target The server's port. @param tls Certificate and key, in PEM. */
   constructor(target: number, tls?: Deno.TlsCertifiedKeyPem) {
@@ -57,7 +59,10 @@ export class TcpProxy implements AsyncDisposable {
       if (this.refusing) {
         this.refused++;
         close(client);
-      } else this.#run(this.#join(client));
+        continue;
+      }
+      this.connections++;
+      this.#run(this.#join(client));
     }
   }
 
