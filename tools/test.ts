@@ -25,9 +25,8 @@ async function main(): Promise<number> {
   await Deno.remove(OUT, { recursive: true }).catch(() => {});
   await Deno.mkdir(`${OUT}/logs`, { recursive: true });
   await install(PROGRAM_NAMES.filter((name) => !isInstalled(name)));
-  await using services = await sharedServices(say);
   const started = performance.now();
-  const code = await runDenoTest(services.env);
+  const code = await runTests();
   const { passed, failed, skipped, missing } = await readJunit(`${OUT}/junit.xml`);
   const leaks = await findSeeds();
   let failures = failed + leaks.length;
@@ -47,6 +46,12 @@ async function main(): Promise<number> {
   say(`took ${Math.round((performance.now() - started) / 1_000)} s`);
   print(`${passed} passed, ${failures} failed, ${skipped} skipped`);
   return failures === 0 ? 0 : 1;
+}
+
+/** Runs them with the services up, which are stopped and have left their logs when it returns. */
+async function runTests(): Promise<number> {
+  await using services = await sharedServices(`${OUT}/logs`, say);
+  return await runDenoTest(services.env);
 }
 
 /** As root on Debian, installs what is missing; elsewhere says what to install. */

@@ -7,9 +7,10 @@ import { composeServices, type SharedServices } from "./test_compose.ts";
 /**
  * Starts a private RabbitMQ and a private PostgreSQL; where they are not installed but a Docker engine is, those of compose.yml.
  *
+ * @param logDir Gets their logs when they are stopped.
  * @param say Tells people what happens.
  */
-export async function sharedServices(say: (text: string) => void): Promise<SharedServices> {
+export async function sharedServices(logDir: string, say: (text: string) => void): Promise<SharedServices> {
   const stack = new AsyncDisposableStack();
   try {
     const env: Record<string, string> = {
@@ -20,6 +21,11 @@ export async function sharedServices(say: (text: string) => void): Promise<Share
       const [rabbitmq, postgres] = await Promise.all([startRabbitmq(), startPostgres()]);
       stack.use(rabbitmq);
       stack.use(postgres);
+      // What the servers wrote is searched for identifiers too.
+      stack.defer(async () => {
+        await Deno.writeTextFile(`${logDir}/postgresql.log`, postgres.log());
+        await Deno.copyFile(`${rabbitmq.dir}/log/rabbit.log`, `${logDir}/rabbitmq.log`);
+      });
       env.PIXL_TEST_RABBITMQ = JSON.stringify(rabbitmq);
       env.PIXL_TEST_POSTGRES = JSON.stringify(postgres);
       say(`RabbitMQ and PostgreSQL started in ${Math.round((performance.now() - started) / 1_000)} s`);

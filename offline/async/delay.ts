@@ -28,7 +28,7 @@ export function delay(ms: number, options: DelayOptions = {}): Promise<void> {
       clearTimeout(timer);
       reject(signal?.reason);
     };
-    wait(ms);
+    wait(ms > 0 ? ms : 0);
     signal?.addEventListener("abort", abort, { once: true });
   });
 }
