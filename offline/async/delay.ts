@@ -6,6 +6,8 @@ export interface DelayOptions {
   persistent?: boolean;
 }
 
+type Timer = ReturnType<typeof setTimeout>;
+
 /** The longest wait of one timer, in milliseconds: a longer one would end at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
@@ -14,10 +16,10 @@ export function delay(ms: number, options: DelayOptions = {}): Promise<void> {
   const { signal, persistent = true } = options;
   if (signal?.aborted) return Promise.reject(signal.reason);
   return new Promise((resolve, reject) => {
-    let timer = 0;
+    let timer: Timer | undefined;
     const wait = (leftMs: number) => {
       const next = leftMs > LONGEST_MS ? () => wait(leftMs - LONGEST_MS) : done;
-      timer = Number(setTimeout(next, Math.min(leftMs, LONGEST_MS)));
+      timer = setTimeout(next, Math.min(leftMs, LONGEST_MS));
       if (!persistent) unref(timer);
     };
     const done = () => {
@@ -33,7 +35,7 @@ export function delay(ms: number, options: DelayOptions = {}): Promise<void> {
   });
 }
 
-function unref(timer: number): void {
+function unref(timer: Timer): void {
   try {
     Deno.unrefTimer(timer);
   } catch (error) {

@@ -1,5 +1,6 @@
 import { assertEquals, assertLess, assertRejects, assertStrictEquals } from "@std/assert";
 import { abortable, deadline, delay } from "@std/async";
+import { FakeTime } from "../support/fake_time.ts";
 
 const reason = new Error("No longer wanted");
 const never = () => new Promise<never>(() => {});
@@ -32,6 +33,12 @@ async function elapsed(wait: () => Promise<unknown>): Promise<number> {
   return performance.now() - start;
 }
 
+function replaceDateNow(clock: () => number): Disposable {
+  const { now } = Date;
+  Date.now = clock;
+  return { [Symbol.dispose]: () => Date.now = now };
+}
+
 Deno.test("delay() waits so long", async () => {
   // A timer may fire up to a millisecond early by this clock.
   assertLess(19, await elapsed(() => delay(20)) + 1);
@@ -54,7 +61,19 @@ Deno.test("delay() does not begin if the signal is aborted", async () => {
   assertStrictEquals(await assertRejects(() => delay(60_000, { signal: AbortSignal.abort(reason) })), reason);
 });
 
-Deno.test("delay() longer than a timer can be does not end at once", async () => {
+Deno.test("delay() may be longer than one timer can be", async () => {
+  using time = new FakeTime();
+  using _date = replaceDateNow(time.clock);
+  let over = false;
+  void delay(2 ** 31 + 5).then(() => over = true);
+
+  await time.advance(2 ** 31 + 4);
+  assertEquals(over, false);
+  await time.advance(1);
+  assertEquals(over, true);
+});
+
+Deno.test("delay() longer than one timer can be does not end at once", async () => {
   const controller = new AbortController();
   const waiting = delay(2 ** 31, { signal: controller.signal }).then(() => "over", () => "aborted");
   assertEquals(await Promise.race([waiting, delay(5).then(() => "waiting")]), "waiting");
