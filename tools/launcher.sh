@@ -4,6 +4,11 @@
 set -eu
 sum=@SUM@
 
+PATH=${PATH:-/usr/bin:/bin}
+for tool in env sed id mkdir mktemp rm awk tail sha256sum cut gzip tar mv; do
+  command -v "$tool" >/dev/null || { echo "pixl: '$tool' is not on the PATH: add it" >&2; exit 2; }
+done
+
 # Settings of Deno's own could widen the permissions (DENO_PERMISSION_BROKER_PATH overrules every flag), so none comes through.
 for name in $(env | sed -n 's/^\(DENO_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 unset NODE_OPTIONS NODE_EXTRA_CA_CERTS LD_PRELOAD LD_LIBRARY_PATH
@@ -40,7 +45,7 @@ common='--quiet
 --cached-only'
 # Asking for permissions writes nothing and talks to nobody but the name server: it reads the settings and prints flags.
 ask() { "$dir/deno" run $common --no-prompt --allow-read --allow-net --allow-env "$dir/pixl.js" "$@"; }
-if [ "${1-}" = permissions ]; then
+if [ $# -eq 0 ] || [ "$1" = permissions ]; then
   ask "$@"
   exit
 fi

@@ -56,14 +56,11 @@ const ENVIRONMENT = "PIXL_*,RABBITMQ_*,FTP_*,NO_COLOR,FORCE_COLOR,CLICOLOR_FORCE
  *
  * @param access What it touches.
  * @returns Arguments for `deno run`, one each.
- * @throws {ConfigError} If a path holds a comma, which Deno takes as a separator.
+ * @throws {ConfigError} If a path or host cannot stand in a flag, and so might grant something else.
  */
 export function denoFlags(access: Access): string[] {
   const list = (name: string, values: readonly string[] = []) => {
-    const split = values.find((value) => value.includes(","));
-    if (split !== undefined) {
-      throw new ConfigError([`Cannot allow access to '${split}': rename it, since permissions cannot hold a comma`]);
-    }
+    values.forEach(checkValue);
     return values.length === 0 ? [] : [`--allow-${name}=${values.join(",")}`];
   };
   return [
@@ -76,4 +73,15 @@ export function denoFlags(access: Access): string[] {
     // Libraries look for variables of their own, which must not steer them: they find them unset.
     "--ignore-env",
   ];
+}
+
+/** A comma separates values for Deno, a line end separates flags for whoever reads them. */
+function checkValue(value: string): void {
+  if (value === "") throw new ConfigError(["An empty name is given for a file, folder or host: name it"]);
+  // deno-lint-ignore no-control-regex -- control characters are what it looks for
+  if (/[,\u0000-\u001f\u007f]/.test(value)) {
+    throw new ConfigError([
+      `${JSON.stringify(value)} cannot be permitted: use a name without commas and control characters`,
+    ]);
+  }
 }

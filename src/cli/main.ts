@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { PixlError } from "../errors.ts";
+import { type ErrorKind, PixlError } from "../errors.ts";
 import { VERSION } from "../version.ts";
 import { type Access, denoFlags } from "./access.ts";
 import type { AnyCommand, Context } from "./command.ts";
@@ -115,8 +115,20 @@ function report(error: unknown, screen: Screen): number {
     screen.line(`pixl: Not permitted: ${error.message}; 'pixl permissions' prints the flags of a command line`);
     return EXIT_CODES.refused;
   }
+  const disk = operatingSystemProblem(error);
+  if (disk !== undefined) {
+    screen.line(`pixl: ${disk.text}`);
+    return EXIT_CODES[disk.kind];
+  }
   screen.line(`pixl: A fault of the program, please report it with the lines below\n${faultOf(error)}`);
   return 1;
+}
+
+/** Errors of the operating system name a file and what is wrong with it, never what is in it. */
+function operatingSystemProblem(error: unknown): { readonly text: string; readonly kind: ErrorKind } | undefined {
+  if (!(error instanceof Error) || !("code" in error) || !/^E[A-Z0-9]+$/.test(String(error.code))) return undefined;
+  const refused = ["EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOENT"].includes(String(error.code));
+  return { text: `${error.message}: mend the file or folder`, kind: refused ? "refused" : "unavailable" };
 }
 
 /** An unexpected error's text may quote data, so only its class and places are shown. */

@@ -58,7 +58,7 @@ async function read(path: string, signal: AbortSignal | undefined): Promise<Uint
     if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) {
       throw new ExtractError("summary-missing", `Cannot find '${path}': give the folder that OMOP ES wrote`, { cause });
     }
-    throw new ExtractError("access-refused", `Cannot read '${path}': give this user read access`, { cause });
+    throw new ExtractError("access-refused", `Cannot read '${path}': give this user, and Deno, read access`, { cause });
   }
 }
 

@@ -188,7 +188,9 @@ async function checkFolder(dir: string): Promise<void> {
     if ((await Deno.stat(dir)).isDirectory) return;
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory)) {
-      throw new ExtractError("access-refused", `Cannot open '${dir}': give this user read access`, { cause });
+      throw new ExtractError("access-refused", `Cannot open '${dir}': give this user, and Deno, read access`, {
+        cause,
+      });
     }
   }
   throw new ExtractError("extract-missing", `Cannot find the folder '${dir}': give the folder that OMOP ES wrote`);

@@ -226,7 +226,7 @@ export class ParquetExport implements AsyncDisposable {
       if (problem.reason === "refused") {
         throw new ExportError(
           "export-dir-refused",
-          `Cannot write below '${this.#projectDir}': give this user write access`,
+          `Cannot write below '${this.#projectDir}': give this user, and Deno, write access`,
           { cause },
         );
       }

@@ -126,7 +126,7 @@ async function openParquet(path: string): Promise<AsyncBuffer & AsyncDisposable>
   try {
     handle = await open(path);
   } catch (cause) {
-    throw new ExtractError("access-refused", `Cannot open '${path}': give this user read access`, { cause });
+    throw new ExtractError("access-refused", `Cannot open '${path}': give this user, and Deno, read access`, { cause });
   }
   try {
     return parquetBuffer(handle, (await handle.stat()).size);

@@ -39,6 +39,8 @@ async function list(folder: string): Promise<string[]> {
     return (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) return [];
-    throw new ExtractError("access-refused", `Cannot list '${folder}': give this user read access`, { cause });
+    throw new ExtractError("access-refused", `Cannot list '${folder}': give this user, and Deno, read access`, {
+      cause,
+    });
   }
 }

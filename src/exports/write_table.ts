@@ -132,7 +132,9 @@ async function onDisk<T>(path: string, action: () => Promise<T>): Promise<T> {
     const problem = diskProblem(cause);
     if (problem === undefined) throw cause;
     if (problem.reason === "refused") {
-      throw new TableError("write-refused", `Cannot write '${path}': give this user write access`, { cause });
+      throw new TableError("write-refused", `Cannot write '${path}': give this user, and Deno, write access`, {
+        cause,
+      });
     }
     if (problem.reason === "missing") {
       throw new TableError("write-refused", `Cannot write '${path}': its folder must be there`, { cause });

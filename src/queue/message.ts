@@ -145,8 +145,8 @@ export function decodeMessage(body: Uint8Array): StudyMessage {
   return checkMessage({ extract_generated_timestamp: omop_es_timestamp, ...fields });
 }
 
-/** Namespace of the ids below (RFC 9562 section 5.5): the UUIDv5 of the URL `https://jsr.io/@pixl/core` in the URL namespace. */
-const NAMESPACE = "8e33787d-3506-5369-ad55-d0f188828a5a";
+/** Namespace of the ids below (RFC 9562 section 5.5): a random UUID, the same for good. */
+const NAMESPACE = "9eccda23-8cfc-473f-a84c-a25b0ea70554";
 
 /**
  * The id of a message: a UUIDv5 (RFC 9562) of its identifying fields, so that the same study asked for twice has the same id. A one-way hash, but

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { listFiles } from "../../src/demo/files.ts";
 import { keepLog } from "../support/pixl.ts";
 import { ROOT } from "../support/paths.ts";
+import { until } from "../support/until.ts";
 
 interface Report {
   readonly studies: number;
@@ -59,5 +60,44 @@ Deno.test("deno task demo does the whole job; run again on its folder, nothing i
     assertEquals(await listFiles(join(dir, "dsh")), arrived);
   } finally {
     await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("deno task demo finishes what an interrupted run began", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "pixl-demo-" });
+  try {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "-P=demo", "mod.ts", "demo", "--dir", dir, "--studies", "20", "--rate", "5"],
+      cwd: ROOT,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    await until("studies are imaged", async () => (await listFiles(join(dir, "images"))).length >= 3);
+    child.kill("SIGINT");
+    assertEquals((await child.status).code, 130);
+
+    const second = await demo("--dir", dir, "--studies", "20", "--rate", "100");
+
+    assertEquals([second.published, second.ledger], [{ pacs: 0, ehr: 0 }, { exported: 20 }]);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("deno task demo names a folder that it cannot write in", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["task", "--quiet", "demo", "--dir", file],
+      cwd: ROOT,
+      stdin: "null",
+    }).output();
+    assertEquals([code, new TextDecoder().decode(stderr)], [
+      2,
+      `pixl: Cannot write in '${file}': give --dir a folder that this user can write to\n`,
+    ]);
+  } finally {
+    await Deno.remove(file);
   }
 });

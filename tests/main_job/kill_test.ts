@@ -92,22 +92,24 @@ Deno.test("A consumer killed in the middle loses nothing and sends nothing twice
   await survivesKill(site);
 });
 
-Deno.test("A consumer stopped with SIGTERM finishes what is in hand and exits with 0", async () => {
-  await using site = await openSite({ studies: STUDIES, embedded: true });
-  await pixlJson(["migrate"], site);
-  await pixlJson(["populate", site.extractDir], site);
-  const consume = ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--rate", "40", "--json"];
-  const running = await startPixl(consume, site);
-  await until("some studies are imaged", async () => (await listFiles(site.imageDir)).length >= 10);
+for (const [signal, exit] of [["SIGTERM", 0], ["SIGINT", 130]] as const) {
+  Deno.test(`A consumer stopped with ${signal} finishes what is in hand and exits with ${exit}`, async () => {
+    await using site = await openSite({ studies: STUDIES, embedded: true });
+    await pixlJson(["migrate"], site);
+    await pixlJson(["populate", site.extractDir], site);
+    const consume = ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--rate", "40", "--json"];
+    const running = await startPixl(consume, site);
+    await until("some studies are imaged", async () => (await listFiles(site.imageDir)).length >= 10);
 
-  running.kill("SIGTERM");
-  const { code, stdout, stderr } = await running.finished;
+    running.kill(signal);
+    const { code, stdout, stderr } = await running.finished;
 
-  assertEquals([code, code === 0 ? "" : stderr], [0, ""]);
-  const { queues } = JSON.parse(stdout);
-  const { projects } = await pixlJson<Status>(["status"], site);
-  const states = Object.fromEntries(
-    projects.filter(({ kind }) => kind === "image").map(({ state, count }) => [state, count]),
-  );
-  assertEquals(states, { done: queues.pacs.done, queued: STUDIES - queues.pacs.done });
-});
+    assertEquals([code, code === exit ? "" : stderr], [exit, ""]);
+    const { queues } = JSON.parse(stdout);
+    const { projects } = await pixlJson<Status>(["status"], site);
+    const states = Object.fromEntries(
+      projects.filter(({ kind }) => kind === "image").map(({ state, count }) => [state, count]),
+    );
+    assertEquals(states, { done: queues.pacs.done, queued: STUDIES - queues.pacs.done });
+  });
+}

@@ -182,6 +182,27 @@ async function listDir(dir: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name);
 }
 
+Deno.test("dist/pixl takes no permission from a line end in an argument or a setting", async () => {
+  await using host = await bareHost();
+  await using site = await openSite({ studies: 2, embedded: true });
+  const script = join(site.dir, "script.js");
+  await Deno.writeTextFile(script, 'console.log("RAN")');
+  const injected = `${site.dir}/x\n--allow-run\n${script}`;
+  for (const [args, more] of [[["populate", injected], {}], [["status"], { PIXL_DATA_DIR: injected }]] as const) {
+    const { code, stdout, stderr } = await host.pixl(args, site, more);
+    assertEquals([code, stdout], [2, ""]);
+    assertStringIncludes(stderr, "cannot be permitted");
+  }
+});
+
+Deno.test("dist/pixl without arguments shows its help", async () => {
+  await using host = await bareHost();
+  await using site = await openSite({ studies: 2, embedded: true });
+  const { code, stderr } = await host.pixl([], site);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "Usage: pixl");
+});
+
 Deno.test("dist/pixl says so when it is damaged, and leaves nothing", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pixl-damaged-" });
   try {

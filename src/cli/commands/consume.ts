@@ -4,6 +4,7 @@ import { brokerAccess, configAccess, databaseAccess, joinAccess, netHost } from 
 import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
+import { Interrupted } from "../interruption.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queueNames } from "../queue_names.ts";
 
@@ -69,6 +70,9 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
     if (options.rate !== undefined) {
       for (const queue of urls.keys()) await open.ledger.setRate(queue, options.rate);
     }
+    if (!options.untilEmpty) {
+      screen.line(`Waiting for studies of ${[...urls.keys()].join(", ")}; SIGTERM or Ctrl-C stops`);
+    }
     using phase = screen.phase(`consume ${[...urls.keys()].join(" ")}`, 0, "studies");
     const services = new Map<string, StudyService>([...urls].map(([queue, url]) => [queue, httpStudyService(url)]));
     const counts = await consumeQueues(open.ledger, broker, services, {
@@ -91,6 +95,8 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
       ).join("; "),
     );
     if (json) print({ queues: counts });
+    // SIGTERM is how services are stopped, so that is no error; Ctrl-C is an interruption as everywhere.
+    if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
     if (dead > 0) throw new PartialError(`${dead} studies went to the dead letters: 'pixl status' counts them`);
   },
 };

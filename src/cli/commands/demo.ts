@@ -3,7 +3,7 @@ import { demo } from "../../demo/demo.ts";
 import { drawTree } from "../../demo/tree.ts";
 import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
-import { PartialError } from "../errors.ts";
+import { ConfigError, PartialError } from "../errors.ts";
 import { openEmbedded } from "../open.ts";
 
 type Options = {
@@ -46,6 +46,7 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
   },
   async run({ screen, signal, json, print }, _, { dir, studies, rate, omopDir }) {
     const folder = dir ?? await Deno.makeTempDir({ prefix: "pixl-demo-" });
+    await makeFolder(folder);
     try {
       const { report, problems, arrived } = await demo({
         dir: folder,
@@ -86,3 +87,12 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
     }
   },
 };
+
+async function makeFolder(dir: string): Promise<void> {
+  try {
+    await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
+    await Deno.remove(await Deno.makeTempFile({ dir }));
+  } catch (cause) {
+    throw new ConfigError([`Cannot write in '${dir}': give --dir a folder that this user can write to`], { cause });
+  }
+}

@@ -1,4 +1,4 @@
-import { OmopExtract } from "../../exports/mod.ts";
+import { type DroppedCounts, OmopExtract } from "../../exports/mod.ts";
 import { populate } from "../../pipeline/populate.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
@@ -32,10 +32,18 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
     const dropped = extract.dropped;
     phase.done(`${result.studies} studies (${result.added} new), published ${describe(result.published)}`);
     for (const [reason, count] of Object.entries(dropped)) {
-      if (count > 0) screen.line(`  left out ${count} rows: ${reason}`);
+      if (count > 0) screen.line(`  left out ${count} procedures: ${REASONS[reason as keyof DroppedCounts]}`);
     }
     if (json) print({ project: extract.projectSlug, extract: extract.timeSlug, ...result, dropped });
   },
+};
+
+const REASONS: Readonly<Record<keyof DroppedCounts, string>> = {
+  noAccessionNumber: "no accession number, so no images",
+  unknownPerson: "their person has no MRN",
+  noStudyDate: "no date",
+  unusable: "an MRN or accession number with control characters, or too long",
+  duplicate: "the same study as one before",
 };
 
 function describe(published: Readonly<Record<string, number>>): string {

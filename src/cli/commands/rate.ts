@@ -19,7 +19,8 @@ export const rateCommand: PixlCommand<readonly [queue: string, rate: number | un
     if (rate !== undefined) await open.ledger.setRate(queue, rate, { signal });
     const stored = await open.ledger.rate(queue, { signal });
     const current = stored ?? config.defaultRate;
-    screen.line(`${queue}: ${current} studies a second${stored === undefined ? " (the default; never set)" : ""}`);
+    const pace = current === 0 ? "paused" : `${current} studies a second`;
+    screen.line(`${queue}: ${pace}${stored === undefined ? " (the default; never set)" : ""}`);
     if (json) print({ queue, rate: current, set: stored !== undefined });
   },
 };

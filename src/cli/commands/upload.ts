@@ -4,7 +4,7 @@ import type { UploadResult } from "../../pipeline/upload_result.ts";
 import { configAccess, databaseAccess, ftpsAccess, joinAccess } from "../access.ts";
 import { addressesOf } from "../addresses.ts";
 import type { PixlCommand } from "../command.ts";
-import { PartialError } from "../errors.ts";
+import { ConfigError, PartialError } from "../errors.ts";
 import { openDestination, openLedger } from "../open.ts";
 
 type Options = { readonly project?: string };
@@ -25,6 +25,9 @@ export const uploadCommand: PixlCommand<readonly [what: "images" | "parquet"], O
     }),
   async run({ config, screen, signal, json, print }, [what], { project }) {
     await using open = await openLedger(config, signal);
+    if (project !== undefined && await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
+      throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
+    }
     await using destination = await openDestination(config, signal);
     using phase = screen.phase(`upload ${what}`, 0, "files");
     const options = {

@@ -99,5 +99,9 @@ function openFailure(dir: string, cause: unknown): Error {
         cause,
       },
     )
-    : new DatabaseError("database-failed", `Cannot start the embedded database in '${dir}': see the cause`, { cause });
+    : new DatabaseError(
+      "database-failed",
+      `Cannot start the embedded database in '${dir}': see that the disk has 100 MB free and that the folder holds nothing else`,
+      { cause },
+    );
 }
