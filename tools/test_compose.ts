@@ -23,12 +23,13 @@ export async function composeServices(say: (text: string) => void): Promise<Shar
     FTP_USER_NAME: "pixl",
     FTP_USER_PASSWORD: "PWSEED-ftps",
     FTP_PORT: "40990",
+    FTP_MODE: "implicit",
   };
   const compose = ["compose", "--project-name", "pixl-test"];
   const stop = async () => {
     await docker([...compose, "down", "--volumes"], env);
   };
-  if (!await docker([...compose, "up", "--wait", "--build", "rabbitmq", "postgres"], env)) {
+  if (!await docker([...compose, "up", "--wait", "--build"], env)) {
     await stop();
     say("the services of compose.yml did not start; tests that need them are skipped");
     return undefined;
@@ -48,8 +49,24 @@ export async function composeServices(say: (text: string) => void): Promise<Shar
     user: env.PIXL_DB_USER,
     password: env.PIXL_DB_PASSWORD,
   };
+  const ftps = {
+    program: "the FTPS server of compose.yml",
+    mode: env.FTP_MODE,
+    host: "localhost",
+    port: Number(env.FTP_PORT),
+    user: env.FTP_USER_NAME,
+    password: env.FTP_USER_PASSWORD,
+    caPem: await Deno.readTextFile("ftps/ca.pem"),
+    files: `${Deno.cwd()}/ftps/files`,
+    basePath: "/",
+    log: "",
+  };
   return {
-    env: { PIXL_TEST_RABBITMQ: JSON.stringify(rabbitmq), PIXL_TEST_POSTGRES: JSON.stringify(postgres) },
+    env: {
+      PIXL_TEST_RABBITMQ: JSON.stringify(rabbitmq),
+      PIXL_TEST_POSTGRES: JSON.stringify(postgres),
+      PIXL_TEST_FTPS: JSON.stringify(ftps),
+    },
     [Symbol.asyncDispose]: stop,
   };
 }

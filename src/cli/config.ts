@@ -60,16 +60,6 @@ export interface Config {
   readonly files: readonly string[];
 }
 
-/** Names of the settings that hold file names. */
-const FILE_SETTINGS = [
-  "PIXL_DB_PASSWORD_FILE",
-  "PIXL_DB_CA_FILE",
-  "RABBITMQ_PASSWORD_FILE",
-  "RABBITMQ_CA_FILE",
-  "FTP_USER_PASSWORD_FILE",
-  "FTP_CA_FILE",
-] as const;
-
 /**
  * Reads and checks the configuration.
  *
@@ -97,7 +87,7 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
     exportDir: read("PIXL_EXPORT_DIR") ?? "exports",
     imageDir: read("PIXL_IMAGE_DIR") ?? "images",
     defaultRate,
-    files: FILE_SETTINGS.flatMap((name) => read(name) ?? []),
+    files: settings.files,
   };
 }
 

@@ -115,6 +115,8 @@ function report(error: unknown, screen: Screen): number {
     screen.line(`pixl: Not permitted: ${error.message}; 'pixl permissions' prints the flags of a command line`);
     return EXIT_CODES.refused;
   }
+  // Whoever read our output has seen enough.
+  if (error instanceof Deno.errors.BrokenPipe) return 0;
   const disk = operatingSystemProblem(error);
   if (disk !== undefined) {
     screen.line(`pixl: ${disk.text}`);

@@ -1,7 +1,7 @@
 import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase } from "../database/mod.ts";
 import { type Broker, PostgresBroker, RabbitmqBroker } from "../queue/mod.ts";
 import { FtpsDestination } from "../upload/mod.ts";
-import type { Config } from "./config.ts";
+import type { BrokerConfig, Config } from "./config.ts";
 
 /** Parts that a bundle carries and a run from source finds by itself. */
 let pgliteAssets: (() => Promise<EmbeddedAssets>) | undefined;
@@ -45,7 +45,11 @@ export async function openLedger(config: Config, signal: AbortSignal): Promise<O
 
 /** Opens the broker that is configured; a queue table is in the database. */
 export async function openBroker({ broker }: Config, database: Database, signal: AbortSignal): Promise<Broker> {
-  if (broker.kind === "database") return new PostgresBroker(database.sql);
+  return broker.kind === "database" ? new PostgresBroker(database.sql) : await openRabbitmq(broker, signal);
+}
+
+/** Opens a RabbitMQ. */
+export async function openRabbitmq(broker: BrokerConfig & { kind: "rabbitmq" }, signal: AbortSignal): Promise<Broker> {
   const { host, port, username, password, vhost, caPem } = broker;
   const tls = caPem === undefined ? {} : { tls: { ca: caPem } };
   return await RabbitmqBroker.open({ host, port, username, password, vhost, ...tls }, { signal });

@@ -1,16 +1,53 @@
+import type { StudyKind } from "../database/mod.ts";
 import { ConfigError } from "./errors.ts";
 
+/** What is asked for the studies of a queue, by its name. */
+export type QueueKinds = ReadonlyMap<string, StudyKind>;
+
+/** Names whose meaning is known; those of the Python PIXL among them. */
+const KNOWN: Readonly<Record<string, StudyKind>> = { "pacs": "image", "imaging-primary": "image", "ehr": "report" };
+
 /**
- * Checks names of queues: letters, digits, `.`, `_` and `-`, so that they can be told apart from the queues that belong to them.
+ * Reads names of queues. A name that is not known must say what it is for, so that a slip of the pen does not send studies to a queue that nobody works on.
  *
- * @throws {ConfigError} If there is none, or one is no such name.
+ * @param words Each `NAME` (pacs, imaging-primary, ehr) or `NAME=image` or `NAME=report`; letters, digits, `.`, `_` and `-`.
+ * @throws {ConfigError} If there is none, or one cannot be used.
  */
-export function queueNames(names: readonly string[]): string[] {
-  const trimmed = names.map((name) => name.trim()).filter((name) => name !== "");
-  if (trimmed.length === 0) throw new ConfigError(["No queue is named: use for example 'pacs'"]);
-  const wrong = trimmed.find((name) => !/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(name));
-  if (wrong !== undefined) {
-    throw new ConfigError([`'${wrong}' is no name of a queue: use letters, digits, '.', '_' and '-'`]);
+export function queueKinds(words: readonly string[]): QueueKinds {
+  const kinds = new Map<string, StudyKind>();
+  for (const word of words.map((word) => word.trim()).filter((word) => word !== "")) {
+    const [, name = "", given] = /^([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:=(image|report))?$/.exec(word) ?? [];
+    if (name === "" || /^amq\./i.test(name)) {
+      throw new ConfigError([
+        `'${word}' is no name of a queue: use letters, digits, '.', '_' and '-', not 'amq.' first`,
+      ]);
+    }
+    const kind = given === "image" || given === "report" ? given : KNOWN[name];
+    if (kind === undefined) {
+      throw new ConfigError([
+        `The queue '${name}' is not known: use ${
+          Object.keys(KNOWN).join(", ")
+        }, or say ${name}=image or ${name}=report`,
+      ]);
+    }
+    kinds.set(name, kind);
   }
-  return [...new Set(trimmed)];
+  if (kinds.size === 0) throw new ConfigError(["No queue is named: use for example 'pacs'"]);
+  return kinds;
+}
+
+/**
+ * Reads the queues to fill: at most one for images and one for reports, since a study is published once for each.
+ *
+ * @param words As in {@linkcode queueKinds}.
+ * @throws {ConfigError} If two are for the same.
+ */
+export function queuesToFill(words: readonly string[]): QueueKinds {
+  const kinds = queueKinds(words);
+  if (new Set(kinds.values()).size < kinds.size) {
+    throw new ConfigError([
+      `The queues ${[...kinds.keys()].join(", ")} are for the same: name one for images and one for reports`,
+    ]);
+  }
+  return kinds;
 }

@@ -28,9 +28,15 @@ function readEnvFile(file: string): Record<string, string | undefined> {
 export class SettingsReader {
   readonly #read: ReadSetting;
   readonly #problems: string[] = [];
+  readonly #files: string[] = [];
 
   constructor(read: ReadSetting) {
     this.#read = read;
+  }
+
+  /** Files that were named by the settings that were read. */
+  get files(): readonly string[] {
+    return this.#files;
   }
 
   /** Adds a problem. */
@@ -109,6 +115,7 @@ export class SettingsReader {
   }
 
   #file(name: string, file: string): string | undefined {
+    this.#files.push(file);
     try {
       return Deno.readTextFileSync(file);
     } catch (error) {

@@ -145,6 +145,11 @@ export class Ledger {
     return this.#run(`note the failed ${kind}`, call, (sql) => claims.fail(sql, kind, study, reason));
   }
 
+  /** Makes an extract's studies that failed, or wait with a message that may be lost, wait as unpublished. @returns How many. */
+  republish(kind: StudyKind, extractId: number, call: LedgerCall = {}): Promise<number> {
+    return this.#run(`publish the ${kind}s again`, call, (sql) => publishing.republish(sql, kind, extractId));
+  }
+
   /** Makes failed studies wait again, as unpublished. @returns How many. */
   requeueFailed(kind: StudyKind, projectSlug?: string, call: LedgerCall = {}): Promise<number> {
     return this.#run("requeue what failed", call, (sql) => claims.requeueFailed(sql, kind, projectSlug));

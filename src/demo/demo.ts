@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import { type Database, Ledger, migrate } from "../database/mod.ts";
+import { type Database, Ledger, migrate, type StudyKind } from "../database/mod.ts";
 import { OmopExtract } from "../exports/mod.ts";
-import { consumeQueues } from "../pipeline/consume_queues.ts";
+import { consumeQueues, type QueueService } from "../pipeline/consume_queues.ts";
 import { exportExtract } from "../pipeline/export_extract.ts";
 import { populate } from "../pipeline/populate.ts";
-import { httpStudyService, type StudyService } from "../pipeline/study_service.ts";
+import { httpStudyService } from "../pipeline/study_service.ts";
 import { uploadImages } from "../pipeline/upload_images.ts";
 import { uploadParquet } from "../pipeline/upload_parquet.ts";
 import type { Progress } from "../progress.ts";
@@ -61,6 +61,7 @@ export interface DemoResult {
 }
 
 const QUEUES = ["pacs", "ehr"] as const;
+const KINDS: ReadonlyMap<string, StudyKind> = new Map([["pacs", "image"], ["ehr", "report"]]);
 
 /**
  * Runs the main job on embedded defaults: extract, queues, a simulated hospital, export, and upload to a strict FTPS receiver.
@@ -82,7 +83,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   await using broker = new PostgresBroker(database.sql);
 
   using populating = progress.phase("populate", 0, "messages");
-  const populated = await populate(extract, ledger, broker, QUEUES, {
+  const populated = await populate(extract, ledger, broker, KINDS, {
     signal,
     onPublished: (_, n) => populating.advance(n),
   });
@@ -151,9 +152,10 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
 
   async function consumeAll(): ReturnType<typeof consumeQueues> {
     await using hospital = simulateHospital({ imageDir });
-    const services = new Map<string, StudyService>(
-      QUEUES.map((queue) => [queue, httpStudyService(hospital.urls[queue])]),
-    );
+    const services = new Map<string, QueueService>([
+      ["pacs", { kind: "image", service: httpStudyService(hospital.urls.pacs) }],
+      ["ehr", { kind: "report", service: httpStudyService(hospital.urls.ehr) }],
+    ]);
     for (const queue of QUEUES) await ledger.setRate(queue, options.rate, { signal });
     using consuming = progress.phase("consume", waiting.pacs + waiting.ehr, "studies");
     const result = await consumeQueues(ledger, broker, services, {

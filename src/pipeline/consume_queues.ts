@@ -1,9 +1,14 @@
-import type { Ledger } from "../database/mod.ts";
+import type { Ledger, StudyKind } from "../database/mod.ts";
 import { type Broker, consume, type Consumer, type ConsumerCounts, type StudyMessage } from "../queue/mod.ts";
 import { followRate } from "./followed_rate.ts";
 import { studyHandler } from "./study_handler.ts";
-import { studyKindOf } from "./study_kind.ts";
 import type { StudyService } from "./study_service.ts";
+
+/** A queue's studies: what is asked for, and whom. */
+export interface QueueService {
+  readonly kind: StudyKind;
+  readonly service: StudyService;
+}
 
 /** How {@linkcode consumeQueues} works. */
 export interface ConsumeQueuesOptions {
@@ -39,14 +44,14 @@ export interface ConsumeQueuesOptions {
 export async function consumeQueues(
   ledger: Ledger,
   broker: Broker,
-  services: ReadonlyMap<string, StudyService>,
+  services: ReadonlyMap<string, QueueService>,
   options: ConsumeQueuesOptions,
 ): Promise<Record<string, ConsumerCounts>> {
   const { untilEmpty = false, signal } = options;
 
   const stopped = new AbortController();
   const stop = signal === undefined ? stopped.signal : AbortSignal.any([stopped.signal, signal]);
-  const counts = await Promise.all([...services].map(async ([queue, service]) => {
+  const runs = await Promise.allSettled([...services].map(async ([queue, service]) => {
     try {
       return [queue, await consumeQueue(queue, service)] as const;
     } catch (error) {
@@ -54,10 +59,12 @@ export async function consumeQueues(
       throw error;
     }
   }));
-  return Object.fromEntries(counts);
+  // Only now, when no other queue has anything in hand.
+  const failed = runs.find((run) => run.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+  return Object.fromEntries(runs.flatMap((run) => run.status === "fulfilled" ? [run.value] : []));
 
-  async function consumeQueue(queue: string, service: StudyService): Promise<ConsumerCounts> {
-    const kind = studyKindOf(queue);
+  async function consumeQueue(queue: string, { kind, service }: QueueService): Promise<ConsumerCounts> {
     await broker.declare(queue);
     await using rate = await followRate(ledger, queue, options.defaultRate);
     const { concurrency, maxAttempts, handlerTimeoutMs, graceMs, onOutcome } = options;

@@ -1,6 +1,6 @@
 import { PixlError } from "../errors.ts";
 
-/** An extract is to be exported, or its export sent, that the ledger does not know. */
+/** An extract is to be exported, or its export sent, that the ledger does not have as a whole. */
 export class NotPopulatedError extends PixlError {
   /** Always the same. */
   override readonly code = "not-populated";
@@ -9,6 +9,8 @@ export class NotPopulatedError extends PixlError {
 
   /** Names the extract. @param dir Its folder. */
   constructor(dir: string) {
-    super(`Cannot go on with '${dir}': the ledger does not know this extract, run 'pixl populate' on it first`);
+    super(
+      `Cannot go on with '${dir}': the ledger does not have this extract, or not all of it: run 'pixl populate' on it first`,
+    );
   }
 }

@@ -46,7 +46,7 @@ export async function exportExtract(
   const { signal, replace = false, onFile } = options;
   const abort = signal === undefined ? {} : { signal };
   const known = await ledger.findExtract(extract.projectSlug, extract.timeSlug, abort);
-  if (known === undefined) throw new NotPopulatedError(extract.dir);
+  if (known === undefined || known.studies === 0) throw new NotPopulatedError(extract.dir);
   await using parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
   const copied = await parquetExport.copyOmop(extract, abort);
   copied.forEach(() => onFile?.());

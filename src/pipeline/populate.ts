@@ -1,12 +1,16 @@
-import type { Ledger } from "../database/mod.ts";
+import type { Ledger, StudyKind } from "../database/mod.ts";
 import type { OmopExtract } from "../exports/mod.ts";
 import { type Broker, encodeMessage, messageId } from "../queue/mod.ts";
-import { studyKindOf } from "./study_kind.ts";
 
 /** How {@linkcode populate} reports. */
 export interface PopulateOptions {
   /** Ends it; what was published stays published and is not published again. */
   readonly signal?: AbortSignal;
+  /**
+   * Also publishes studies that failed, and those whose message a queue accepted before and nobody has finished: after a queue was lost or what made
+   * studies fail was mended. A study that is asked for twice has its effect once. @default {false}
+   */
+  readonly again?: boolean;
   /** Called when studies were accepted by a queue. */
   readonly onPublished?: (queue: string, count: number) => void;
 }
@@ -32,7 +36,7 @@ const BATCH = 500;
  * @param extract The studies that are wanted.
  * @param ledger Remembers them.
  * @param broker Has the queues.
- * @param queues Names of the queues to fill.
+ * @param queues The queues to fill, and what each is for; one for images and one for reports at most.
  * @param options Signal and progress.
  * @returns Counts.
  */
@@ -40,12 +44,12 @@ export async function populate(
   extract: OmopExtract,
   ledger: Ledger,
   broker: Broker,
-  queues: readonly string[],
+  queues: ReadonlyMap<string, StudyKind>,
   options: PopulateOptions = {},
 ): Promise<PopulateResult> {
   const { signal, onPublished } = options;
   const abort = signal === undefined ? {} : { signal };
-  for (const queue of queues) await broker.declare(queue, abort);
+  for (const queue of queues.keys()) await broker.declare(queue, abort);
   const { extractId } = await ledger.registerExtract({
     project_name: extract.projectName,
     project_slug: extract.projectSlug,
@@ -54,7 +58,10 @@ export async function populate(
   }, abort);
   const registered = await ledger.registerStudies(extractId, extract.studies(abort), abort);
   const published: Record<string, number> = {};
-  for (const queue of queues) published[queue] = await publishTo(queue, extractId);
+  for (const [queue, kind] of queues) {
+    if (options.again) await ledger.republish(kind, extractId, abort);
+    published[queue] = await publishTo(queue, kind, extractId);
+  }
   return {
     studies: registered.added + registered.known + registered.exported,
     added: registered.added,
@@ -62,8 +69,7 @@ export async function populate(
     published,
   };
 
-  async function publishTo(queue: string, extractId: number): Promise<number> {
-    const kind = studyKindOf(queue);
+  async function publishTo(queue: string, kind: StudyKind, extractId: number): Promise<number> {
     let count = 0;
     for await (const batch of batches(ledger.unpublished(extractId, kind, abort), BATCH)) {
       await broker.publish(

@@ -1,13 +1,11 @@
 import type { HandlerContext, Outcome, StudyMessage } from "../queue/mod.ts";
+import { postJson, type Reply } from "./post_json.ts";
 
 /** What a service made of a study: its reply, or what should become of the message instead. */
 export type Answer = { readonly kind: "done"; readonly reply: unknown } | Exclude<Outcome, { kind: "done" }>;
 
 /** A service that is asked for one study: the imaging service or the EHR service. */
 export type StudyService = (message: StudyMessage, context: HandlerContext) => Promise<Answer>;
-
-/** A reply is read up to so many bytes; a radiology report has a few thousand. */
-const MAX_REPLY_BYTES = 16 << 20;
 
 /** The longest pause that a service may ask for with `Retry-After`, in milliseconds. */
 const MAX_PAUSE_MS = 3_600_000;
@@ -27,33 +25,19 @@ const MAX_PAUSE_MS = 3_600_000;
  */
 export function httpStudyService(url: URL): StudyService {
   return async (message, { signal, messageId, attempt }) => {
-    let response: Response;
-    let text: string;
+    const headers = { "x-pixl-message-id": messageId, "x-pixl-attempt": String(attempt) };
     try {
-      response = await fetch(url, {
-        method: "POST",
-        headers: {
-          "content-type": "application/json",
-          "x-pixl-message-id": messageId,
-          "x-pixl-attempt": String(attempt),
-        },
-        body: JSON.stringify(message),
-        redirect: "manual",
-        signal,
-      });
-      text = await readText(response);
+      return answerOf(await postJson(url, message, { headers, signal }));
     } catch (error) {
       if (signal.aborted) throw error;
       return { kind: "retry", reason: "the service did not answer" };
     }
-    return answerOf(response, text);
   };
 }
 
-function answerOf(response: Response, text: string): Answer {
-  const { status } = response;
+function answerOf({ status, text, retryAfter }: Reply): Answer {
   const reason = `the service answered with status ${status}`;
-  if (response.ok) {
+  if (status >= 200 && status < 300) {
     if (text.trim() === "") return { kind: "done", reply: undefined };
     try {
       return { kind: "done", reply: JSON.parse(text) };
@@ -61,22 +45,9 @@ function answerOf(response: Response, text: string): Answer {
       return { kind: "retry", reason: "the service's reply is not JSON" };
     }
   }
-  if (status === 429 || status === 503) {
-    return { kind: "requeue", reason, afterMs: retryAfterMs(response.headers.get("retry-after")) };
-  }
+  if (status === 429 || status === 503) return { kind: "requeue", reason, afterMs: retryAfterMs(retryAfter) };
   if (status === 408 || status >= 500) return { kind: "retry", reason };
   return { kind: "discard", reason };
-}
-
-async function readText(response: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let [text, bytes] = ["", 0];
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > MAX_REPLY_BYTES) throw new RangeError(`The reply has more than ${MAX_REPLY_BYTES} bytes`);
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text + decoder.decode();
 }
 
 /**

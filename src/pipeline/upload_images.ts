@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
-import { PixlError } from "../errors.ts";
-import type { Destination } from "../upload/mod.ts";
+import { type Destination, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { VERSION } from "../version.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
 
@@ -69,7 +68,17 @@ export function abortOf({ signal }: { readonly signal?: AbortSignal }): { readon
   return signal === undefined ? {} : { signal };
 }
 
+/** Codes of errors that say something of one file and nothing of the next. */
+const OF_ONE_FILE: readonly UploadErrorCode[] = [
+  "exists-different",
+  "invalid-name",
+  "permission-denied",
+  "source-changed",
+  "source-missing",
+  "verification-failed",
+];
+
 /** Whether the next file may do better. */
-export function isOfOneFile(error: unknown): error is PixlError {
-  return error instanceof PixlError && (error.kind === "input" || error.kind === "partial");
+export function isOfOneFile(error: unknown): error is UploadError {
+  return error instanceof UploadError && OF_ONE_FILE.includes(error.code);
 }

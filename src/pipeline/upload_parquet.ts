@@ -14,50 +14,74 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
  * @param ledger Records what left.
  * @param exportDir The folder of all exports.
  * @param destination The Data Safe Haven.
- * @param options Signal, selection and progress.
+ * @param options Signal, selection and progress; `replace` whether files that differ from those at the destination replace them.
  * @returns Counts, with a reason for every file that could not be sent.
  * @throws {ExportError} `not-exported` if there is nothing to send.
- * @throws {NotPopulatedError} If the ledger does not know such an export.
  * @throws {UploadError} If the destination is out of reach or refuses us: then no other file would do better.
  */
 export async function uploadParquet(
   ledger: Ledger,
   exportDir: string,
   destination: Destination,
-  options: UploadTaskOptions = {},
+  options: UploadTaskOptions & { readonly replace?: boolean } = {},
 ): Promise<UploadResult> {
   const abort = abortOf(options);
   const tally = new UploadTally();
   for (const { projectSlug, timeSlug } of await latestExports(exportDir, options.projectSlug)) {
-    const extract = await ledger.findExtract(projectSlug, timeSlug, abort);
-    if (extract === undefined) throw new NotPopulatedError(join(exportDir, projectSlug, "all_extracts", timeSlug));
-    const parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
-    for (const file of await parquetExport.files(abort)) {
-      const path = `${projectSlug}/${timeSlug}/parquet/${file.path}`;
-      try {
-        const sent = await ledger.findTransfer(destination.name, path, abort);
-        const receipt = await destination.put(join(parquetExport.dir, file.path), path, {
-          ...abort,
-          ...(sent === undefined ? {} : { knownSha256: sent.sha256 }),
-        });
-        await ledger.recordTransfer({
-          extractId: extract.extractId,
-          destination: destination.name,
-          path,
-          bytes: receipt.bytes,
-          sha256: receipt.sha256,
-          verifiedBy: receipt.verifiedBy,
-          version: VERSION,
-        });
-        tally.add(receipt);
-      } catch (error) {
-        if (!isOfOneFile(error)) throw error;
-        tally.fail(path, error);
-      }
-      options.onFile?.();
+    try {
+      await uploadExport(projectSlug, timeSlug);
+    } catch (error) {
+      // One project's export does not hold up the others.
+      if (!(error instanceof NotPopulatedError || error instanceof ExportError)) throw error;
+      tally.fail(`${projectSlug}/${timeSlug}/parquet`, error);
     }
   }
   return tally.result;
+
+  async function uploadExport(projectSlug: string, timeSlug: string): Promise<void> {
+    const extract = await ledger.findExtract(projectSlug, timeSlug, abort);
+    if (extract === undefined) throw new NotPopulatedError(join(exportDir, projectSlug, "all_extracts", timeSlug));
+    const parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
+    const files = await parquetExport.files(abort);
+    if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
+      throw new ExportError(
+        "not-exported",
+        `Cannot send '${parquetExport.dir}': it is not whole, run 'pixl export' again`,
+      );
+    }
+    for (const file of files) {
+      await uploadFile(
+        extract.extractId,
+        join(parquetExport.dir, file.path),
+        `${projectSlug}/${timeSlug}/parquet/${file.path}`,
+      );
+      options.onFile?.();
+    }
+  }
+
+  async function uploadFile(extractId: number, source: string, path: string): Promise<void> {
+    try {
+      const sent = await ledger.findTransfer(destination.name, path, abort);
+      const receipt = await destination.put(source, path, {
+        ...abort,
+        replace: options.replace === true,
+        ...(sent === undefined ? {} : { knownSha256: sent.sha256 }),
+      });
+      await ledger.recordTransfer({
+        extractId,
+        destination: destination.name,
+        path,
+        bytes: receipt.bytes,
+        sha256: receipt.sha256,
+        verifiedBy: receipt.verifiedBy,
+        version: VERSION,
+      });
+      tally.add(receipt);
+    } catch (error) {
+      if (!isOfOneFile(error)) throw error;
+      tally.fail(path, error);
+    }
+  }
 }
 
 interface LatestExport {
@@ -75,7 +99,15 @@ async function latestExports(exportDir: string, only: string | undefined): Promi
       if (timeSlug !== undefined) found.push({ projectSlug: name, timeSlug });
     }
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!(error instanceof Deno.errors.NotFound)) {
+      throw new ExportError(
+        "export-dir-refused",
+        `Cannot list '${exportDir}': it must be a folder that this user, and Deno, can read`,
+        {
+          cause: error,
+        },
+      );
+    }
   }
   if (found.length === 0) {
     const what = only === undefined ? "an export" : `an export of '${only}'`;
@@ -85,10 +117,12 @@ async function latestExports(exportDir: string, only: string | undefined): Promi
 }
 
 async function latestOf(projectDir: string): Promise<string | undefined> {
+  const link = join(projectDir, "latest");
   try {
-    return (await Deno.readLink(join(projectDir, "latest"))).split("/").at(-1);
+    if ((await Deno.lstat(link)).isSymlink) return (await Deno.readLink(link)).split("/").at(-1);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
+  throw new ExportError("latest-not-a-link", `Cannot send '${link}': it must be a symbolic link, move it away`);
 }

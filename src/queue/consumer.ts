@@ -73,6 +73,8 @@ export class Consumer implements AsyncDisposable {
     returned: 0,
   };
   #taken = 0;
+  /** A message is here and waits for its token. */
+  #arrived = false;
   readonly #loop: Promise<void>;
 
   /** Use {@linkcode consume}. */
@@ -98,6 +100,10 @@ export class Consumer implements AsyncDisposable {
     return { ...this.#counts };
   }
 
+  get #busy(): boolean {
+    return this.#working.size > 0 || this.#arrived;
+  }
+
   /** How many are in hand. */
   get inHand(): number {
     return this.#working.size;
@@ -116,13 +122,17 @@ export class Consumer implements AsyncDisposable {
    */
   async idle(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     const signal = options.signal ?? this.#stopTaking.signal;
-    for (;;) {
-      await Promise.race([delay(100, { signal }), this.#loop]);
+    // Twice in a row, since a message may be on its way between two queues while they are counted.
+    for (let empty = 0; empty < 2;) {
+      await Promise.race([delay(50, { signal }), this.#loop]);
       const taken = this.#taken;
-      if (this.#working.size > 0) continue;
+      if (this.#busy) {
+        empty = 0;
+        continue;
+      }
       const depth = await this.#broker.depth(this.#queue, { signal });
       const left = depth.ready + depth.delayed + (depth.inHand ?? 0);
-      if (left === 0 && this.#working.size === 0 && this.#taken === taken) return;
+      empty = left === 0 && !this.#busy && this.#taken === taken ? empty + 1 : 0;
     }
   }
 
@@ -155,9 +165,9 @@ export class Consumer implements AsyncDisposable {
       while (this.#working.size >= this.#options.concurrency) await Promise.race(this.#working);
       const delivery = await this.#next(signal);
       if (delivery === undefined) return;
-      this.#taken += 1;
       const work = this.#work(delivery).finally(() => this.#working.delete(work));
       this.#working.add(work);
+      this.#arrived = false;
     }
   }
 
@@ -170,6 +180,8 @@ export class Consumer implements AsyncDisposable {
       held = 1;
       const asked = performance.now();
       delivery = await this.#subscription.next({ signal });
+      this.#arrived = true;
+      this.#taken += 1;
       if (limiter !== undefined && performance.now() - asked > IDLE_MS) {
         // The bucket filled up while this token was held: a full bucket and one more would be a larger burst than allowed.
         held = 0;
@@ -180,6 +192,7 @@ export class Consumer implements AsyncDisposable {
     } catch (error) {
       if (held > 0) limiter?.refund();
       await delivery?.release();
+      this.#arrived = false;
       if (signal.aborted) return undefined;
       throw error;
     }
@@ -206,6 +219,12 @@ export class Consumer implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof MalformedMessageError)) throw error;
       return { outcome: { kind: "discard", reason: error.message } };
+    }
+    if (delivery.attempt > this.#options.maxAttempts) {
+      return {
+        message,
+        outcome: { kind: "discard", reason: `its consumers died with it, attempt ${delivery.attempt}` },
+      };
     }
     const timeout = new AbortController();
     const { handlerTimeoutMs } = this.#options;

@@ -130,6 +130,15 @@ export function decodeMessage(body: Uint8Array): StudyMessage {
   if (body.length > MAX_BODY_BYTES) {
     throw new MalformedMessageError(`its body has ${body.length} bytes, more than ${MAX_BODY_BYTES}`);
   }
+  const plain = readPlain(body);
+  if (typeof plain !== "object" || plain === null || Array.isArray(plain)) {
+    throw new MalformedMessageError("it must be a JSON object");
+  }
+  const { omop_es_timestamp, ...fields } = plain as Record<string, unknown>;
+  return checkMessage({ extract_generated_timestamp: omop_es_timestamp, ...fields });
+}
+
+function readPlain(body: Uint8Array): unknown {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
@@ -137,12 +146,12 @@ export function decodeMessage(body: Uint8Array): StudyMessage {
     // The parser's own message quotes the body, so it is not kept as the cause.
     throw new MalformedMessageError("it must be JSON in UTF-8");
   }
-  const plain = plainFromJsonpickle(value);
-  if (typeof plain !== "object" || plain === null || Array.isArray(plain)) {
-    throw new MalformedMessageError("it must be a JSON object");
+  try {
+    return plainFromJsonpickle(value);
+  } catch {
+    // The stack overflows at some ten thousand levels.
+    throw new MalformedMessageError("it is nested too deeply");
   }
-  const { omop_es_timestamp, ...fields } = plain as Record<string, unknown>;
-  return checkMessage({ extract_generated_timestamp: omop_es_timestamp, ...fields });
 }
 
 /** Namespace of the ids below (RFC 9562 section 5.5): a random UUID, the same for good. */

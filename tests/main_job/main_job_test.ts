@@ -143,6 +143,16 @@ for (const { program, mode, start } of SERVERS) {
   );
 }
 
+// Where a Docker engine stands in for what is not installed; its broker has no rabbitmqctl here, so the queues are in the database.
+const compose = Deno.env.get("PIXL_TEST_FTPS");
+if (compose !== undefined) {
+  Deno.test("The main job through pixl: the services of compose.yml", async () => {
+    const ftps: FtpsServer = { ...JSON.parse(compose), [Symbol.asyncDispose]: () => Promise.resolve() };
+    await using site = await openSite({ ftps, broker: false });
+    assertEquals(await mainJob(site, ftps), 40);
+  });
+}
+
 if (PROGRAMS.every(isAvailable)) {
   await fixtureTest("The main job on an extract of OMOP ES: exactly its two studies", "omop-es", async (extractDir) => {
     await using ftps = await startVsftpd({ mode: "implicit" });

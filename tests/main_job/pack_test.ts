@@ -16,6 +16,7 @@ const TOOLS = [
   "env",
   "sed",
   "id",
+  "find",
   "mkdir",
   "mktemp",
   "rm",

@@ -105,3 +105,30 @@ for (const [header, ms] of HEADERS) {
     assertEquals(retryAfterMs(header, NOW), ms);
   });
 }
+
+Deno.test("httpStudyService() goes to the host that was named, whatever proxy the environment names", async () => {
+  let atProxy = 0;
+  await using proxy = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    atProxy += 1;
+    return new Response();
+  });
+  await using service = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => Response.json("direct"),
+  );
+  const program = `
+    import { httpStudyService } from "${new URL("../../src/pipeline/study_service.ts", import.meta.url)}";
+    const ask = httpStudyService(new URL("http://127.0.0.1:${service.addr.port}/"));
+    const answer = await ask({}, { attempt: 1, messageId: "an-id", signal: new AbortController().signal });
+    console.log(JSON.stringify(answer));`;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-check", program],
+    env: {
+      HTTP_PROXY: `http://127.0.0.1:${proxy.addr.port}`,
+      http_proxy: `http://127.0.0.1:${proxy.addr.port}`,
+      NO_PROXY: "",
+    },
+  }).output();
+  const text = new TextDecoder();
+  assertEquals([text.decode(stdout), atProxy], ['{"kind":"done","reply":"direct"}\n', 0], text.decode(stderr));
+});

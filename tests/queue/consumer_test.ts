@@ -118,6 +118,14 @@ Deno.test("consume() leaves alone what was lost to another consumer", async () =
   assertEquals(broker.log, []);
 });
 
+Deno.test("consume() does not touch a message again whose consumers died with it too often", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  for (const entry of broker.ready) entry.attempt = 4;
+  const log = await run(broker, always({ kind: "done" }), { maxAttempts: 3 });
+  assertEquals(log, ["dead: its consumers died with it, attempt 4"]);
+});
+
 Deno.test("consume() hands back a message whose answer was not accepted", async () => {
   const broker = new ScriptedBroker();
   broker.refusedRetries = 1;

@@ -79,7 +79,12 @@ for (const [what, change, problem] of WRONG) {
   });
 }
 
-for (const [what, body] of [["no JSON", "{"], ["a list", "[]"], ["null", "null"], ["not UTF-8", "\u00ff"]] as const) {
+for (
+  const [what, body] of [["no JSON", "{"], ["a list", "[]"], ["null", "null"], [
+    "nested deeply",
+    "[".repeat(20_000) + "]".repeat(20_000),
+  ], ["not UTF-8", "\u00ff"]] as const
+) {
   Deno.test(`decodeMessage() refuses a body that is ${what}`, () => {
     const raw = what === "not UTF-8" ? Uint8Array.of(0x22, 0xff, 0x22) : bytes(body);
     assertThrows(() => decodeMessage(raw), MalformedMessageError);

@@ -1,12 +1,12 @@
-import { consumeQueues } from "../../pipeline/consume_queues.ts";
-import { httpStudyService, type StudyService } from "../../pipeline/study_service.ts";
+import { consumeQueues, type QueueService } from "../../pipeline/consume_queues.ts";
+import { httpStudyService } from "../../pipeline/study_service.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess, netHost } from "../access.ts";
 import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
 import { Interrupted } from "../interruption.ts";
 import { openBroker, openLedger } from "../open.ts";
-import { queueNames } from "../queue_names.ts";
+import { queueKinds } from "../queue_names.ts";
 
 type Options = {
   readonly handler: readonly string[];
@@ -23,14 +23,14 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
   define: (program) =>
     program.command("consume")
       .description("work through queues: send each study to a service, at a steady rate")
-      .argument("<queues...>", "names of queues, for example pacs ehr")
+      .argument("<queues...>", "pacs, ehr, imaging-primary; NAME=image or NAME=report for other names")
       .requiredOption(
         "--handler <[queue=]url...>",
         "where studies are sent by POST; one for all queues, or one for each",
       )
       .option(
         "--rate <per-second>",
-        "studies a second of each queue; kept until changed by 'pixl rate'",
+        "studies a second of a queue whose rate was never set; 'pixl rate' changes it",
         parseNumber("--rate", { min: 0, max: 1e6 }),
       )
       .option(
@@ -43,7 +43,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
         "--max-attempts <n>",
         "attempts before a study goes to the dead letters",
         parseNumber("--max-attempts", { min: 1, max: 1_000, whole: true }),
-        5,
+        10,
       )
       .option(
         "--timeout <seconds>",
@@ -61,20 +61,35 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
   needs: () => ({ database: true, broker: true }),
   access: (config, [queues], { handler }) =>
     joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), {
-      net: [...handlerUrls(queueNames(queues), handler).values()].map(hostAndPort),
+      net: [...handlerUrls([...queueKinds(queues).keys()], handler).values()].map(hostAndPort),
     }),
   async run({ config, screen, signal, json, print }, [queues], options) {
-    const urls = handlerUrls(queueNames(queues), options.handler);
+    const kinds = queueKinds(queues);
+    const urls = handlerUrls([...kinds.keys()], options.handler);
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
     if (options.rate !== undefined) {
-      for (const queue of urls.keys()) await open.ledger.setRate(queue, options.rate);
+      for (const queue of urls.keys()) {
+        // A restart must not lift a pause that somebody ordered.
+        const stored = await open.ledger.rate(queue, { signal });
+        if (stored === undefined) await open.ledger.setRate(queue, options.rate, { signal });
+        else if (stored !== options.rate) {
+          screen.line(
+            `${queue} keeps the rate ${stored} that was set: 'pixl rate ${queue} ${options.rate}' changes it`,
+          );
+        }
+      }
     }
     if (!options.untilEmpty) {
       screen.line(`Waiting for studies of ${[...urls.keys()].join(", ")}; SIGTERM or Ctrl-C stops`);
     }
     using phase = screen.phase(`consume ${[...urls.keys()].join(" ")}`, 0, "studies");
-    const services = new Map<string, StudyService>([...urls].map(([queue, url]) => [queue, httpStudyService(url)]));
+    const services = new Map<string, QueueService>(
+      [...kinds].flatMap(([queue, kind]) => {
+        const url = urls.get(queue);
+        return url === undefined ? [] : [[queue, { kind, service: httpStudyService(url) }]];
+      }),
+    );
     const counts = await consumeQueues(open.ledger, broker, services, {
       defaultRate: config.defaultRate,
       owner: crypto.randomUUID(),
@@ -97,7 +112,9 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
     if (json) print({ queues: counts });
     // SIGTERM is how services are stopped, so that is no error; Ctrl-C is an interruption as everywhere.
     if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
-    if (dead > 0) throw new PartialError(`${dead} studies went to the dead letters: 'pixl status' counts them`);
+    if (dead > 0 && !signal.aborted) {
+      throw new PartialError(`${dead} studies went to the dead letters: 'pixl status' counts them`);
+    }
   },
 };
 
@@ -106,13 +123,16 @@ function handlerUrls(queues: readonly string[], handlers: readonly string[]): Ma
   const problems: string[] = [];
   const urls = new Map<string, URL>();
   for (const handler of handlers) {
+    // Never quoted: a URL may hold a password.
     const [, named, text = ""] = /^(?:([A-Za-z0-9._-]+)=)?(.*)$/.exec(handler) ?? [];
     const url = URL.parse(text);
-    if (url === null || !/^https?:$/.test(url.protocol)) {
-      problems.push(`--handler must be a URL of http or https: '${text}' is none`);
+    const which = named === undefined ? "--handler" : `--handler ${named}=…`;
+    if (url === null || !/^https?:$/.test(url.protocol)) problems.push(`${which} must be a URL of http or https`);
+    else if (url.username !== "" || url.password !== "") {
+      problems.push(`${which} must hold no user name and no password`);
     } else if (named === undefined) queues.forEach((queue) => urls.has(queue) || urls.set(queue, url));
     else if (queues.includes(named)) urls.set(named, url);
-    else problems.push(`--handler is given for the queue '${named}', which is not consumed`);
+    else problems.push(`${which} is for a queue that is not consumed`);
   }
   for (const queue of queues) {
     if (!urls.has(queue) && problems.length === 0) {

@@ -4,7 +4,7 @@ import { brokerAccess, configAccess, databaseAccess, ftpsAccess, joinAccess } fr
 import { addressesOf } from "../addresses.ts";
 import type { Context, PixlCommand } from "../command.ts";
 import { ConfigError } from "../errors.ts";
-import { openBroker, openConfiguredDatabase, openDestination } from "../open.ts";
+import { openConfiguredDatabase, openDestination, openRabbitmq } from "../open.ts";
 
 interface Check {
   readonly name: string;
@@ -29,8 +29,7 @@ const CHECKS: readonly Check[] = [
     name: "broker",
     async run({ config, signal }) {
       if (config.broker.kind === "database") return "the queue table of the database";
-      await using database = await openConfiguredDatabase(config, signal);
-      await using _broker = await openBroker(config, database, signal);
+      await using _broker = await openRabbitmq(config.broker, signal);
       return `RabbitMQ at ${config.broker.host}:${config.broker.port}`;
     },
   },

@@ -3,10 +3,11 @@ import { populate } from "../../pipeline/populate.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
-import { queueNames } from "../queue_names.ts";
+import { queuesToFill } from "../queue_names.ts";
 
 type Options = {
   readonly queues: string;
+  readonly again?: boolean;
 };
 
 /** `pixl populate DIR`: registers an extract's studies and fills the queues. */
@@ -15,17 +16,23 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
     program.command("populate")
       .description("register the studies of an OMOP ES extract and put them on the queues")
       .argument("<dir>", "the extract: holds extract_summary.json, private/ and public/")
-      .option("--queues <names>", "queues to fill, separated by commas", "pacs,ehr"),
+      .option(
+        "--queues <names>",
+        "queues to fill, separated by commas; NAME=image or NAME=report for other names",
+        "pacs,ehr",
+      )
+      .option("--again", "also publish studies that failed, and those whose message was lost with its queue"),
   needs: () => ({ database: true, broker: true }),
   access: (config, [dir]) =>
     joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), { read: [dir] }),
-  async run({ config, screen, signal, json, print }, [dir], { queues }) {
+  async run({ config, screen, signal, json, print }, [dir], { queues, again = false }) {
+    const kinds = queuesToFill(queues.split(","));
     const extract = await OmopExtract.open(dir, { signal });
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
-    const names = queueNames(queues.split(","));
     using phase = screen.phase("populate", 0, "messages");
-    const result = await populate(extract, open.ledger, broker, names, {
+    const result = await populate(extract, open.ledger, broker, kinds, {
+      again,
       signal,
       onPublished: (_, count) => phase.advance(count),
     });
@@ -33,6 +40,11 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
     phase.done(`${result.studies} studies (${result.added} new), published ${describe(result.published)}`);
     for (const [reason, count] of Object.entries(dropped)) {
       if (count > 0) screen.line(`  left out ${count} procedures: ${REASONS[reason as keyof DroppedCounts]}`);
+    }
+    const failed = (await open.ledger.summary(extract.projectSlug, { signal }))
+      .filter(({ state }) => state === "failed").reduce((sum, { count }) => sum + count, 0);
+    if (failed > 0) {
+      screen.line(`  ${failed} images or reports of this project failed before: --again asks for them again`);
     }
     if (json) print({ project: extract.projectSlug, extract: extract.timeSlug, ...result, dropped });
   },

@@ -2,7 +2,7 @@ import { configAccess, databaseAccess, joinAccess } from "../access.ts";
 import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { openLedger } from "../open.ts";
-import { queueNames } from "../queue_names.ts";
+import { queueKinds } from "../queue_names.ts";
 
 /** `pixl rate QUEUE [R]`: shows or sets a queue's rate; running consumers follow within a second. */
 export const rateCommand: PixlCommand<readonly [queue: string, rate: number | undefined]> = {
@@ -14,7 +14,7 @@ export const rateCommand: PixlCommand<readonly [queue: string, rate: number | un
   needs: () => ({ database: true }),
   access: (config) => joinAccess(configAccess(config), databaseAccess(config)),
   async run({ config, screen, signal, json, print }, [name, rate]) {
-    const [queue = name] = queueNames([name]);
+    const [queue = name] = queueKinds([name]).keys();
     await using open = await openLedger(config, signal);
     if (rate !== undefined) await open.ledger.setRate(queue, rate, { signal });
     const stored = await open.ledger.rate(queue, { signal });

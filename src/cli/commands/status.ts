@@ -1,7 +1,7 @@
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
-import { queueNames } from "../queue_names.ts";
+import { queueKinds } from "../queue_names.ts";
 
 type Options = { readonly queues: string };
 
@@ -17,7 +17,7 @@ export const statusCommand: PixlCommand<readonly [], Options> = {
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
     const queues = [];
-    for (const queue of queueNames(options.queues.split(","))) {
+    for (const queue of queueKinds(options.queues.split(",")).keys()) {
       await broker.declare(queue, { signal });
       const depth = await broker.depth(queue, { signal });
       queues.push({ queue, rate: (await open.ledger.rate(queue, { signal })) ?? config.defaultRate, ...depth });

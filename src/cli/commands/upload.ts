@@ -7,7 +7,7 @@ import type { PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
 import { openDestination, openLedger } from "../open.ts";
 
-type Options = { readonly project?: string };
+type Options = { readonly project?: string; readonly replace?: boolean };
 
 /** `pixl upload images|parquet`: sends study zips or exports to the Data Safe Haven. */
 export const uploadCommand: PixlCommand<readonly [what: "images" | "parquet"], Options> = {
@@ -17,13 +17,14 @@ export const uploadCommand: PixlCommand<readonly [what: "images" | "parquet"], O
         "send study zips (from PIXL_IMAGE_DIR) or the latest exports (from PIXL_EXPORT_DIR) to the Data Safe Haven",
       )
       .addArgument(program.createArgument("<what>", "what to send").choices(["images", "parquet"]))
-      .option("--project <slug>", "only this project"),
+      .option("--project <slug>", "only this project")
+      .option("--replace", "parquet: replace files at the destination that differ"),
   needs: () => ({ database: true, ftps: true }),
   access: async (config, [what]) =>
     joinAccess(configAccess(config), databaseAccess(config), ftpsAccess(config, await addressesOf(config.ftps.host)), {
       read: [what === "images" ? config.imageDir : config.exportDir],
     }),
-  async run({ config, screen, signal, json, print }, [what], { project }) {
+  async run({ config, screen, signal, json, print }, [what], { project, replace = false }) {
     await using open = await openLedger(config, signal);
     if (project !== undefined && await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
       throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
@@ -37,12 +38,11 @@ export const uploadCommand: PixlCommand<readonly [what: "images" | "parquet"], O
     };
     const result = what === "images"
       ? await uploadImages(open.ledger, config.imageDir, destination, options)
-      : await uploadParquet(open.ledger, config.exportDir, destination, options);
+      : await uploadParquet(open.ledger, config.exportDir, destination, { ...options, replace });
     phase.done(`${result.sent} sent (${result.bytes} bytes), ${result.verified} verified at ${destination.name}`);
     if (json) print({ what, destination: destination.name, ...result });
-    check(result);
-    if (json) return;
     for (const { path, reason } of result.failed) screen.line(`  ${path}: ${reason}`);
+    check(result);
   },
 };
 

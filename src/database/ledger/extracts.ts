@@ -24,11 +24,11 @@ export interface NewExtract {
 
 /** See `Ledger.registerExtract`. */
 export async function registerExtract(sql: Queryable, extract: NewExtract): Promise<number> {
-  // The update that changes nothing makes the row come back where it was there before.
+  // Without a count until all its studies are registered (again), so that half an extract is not taken for a whole one.
   const [row] = await sql<{ extract_id: number }[]>`
     insert into pixl_pipeline.extract (slug, project_name, extract_time, time_slug)
     values (${extract.project_slug}, ${extract.project_name}, ${extract.extract_time}, ${extract.time_slug})
-    on conflict (slug, extract_time) do update set slug = excluded.slug
+    on conflict (slug, extract_time) do update set studies = null
     returning extract_id`;
   if (row === undefined) throw new Error("An upsert returned no row");
   return row.extract_id;

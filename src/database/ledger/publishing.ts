@@ -44,3 +44,16 @@ export async function markPublished(sql: Queryable, kind: StudyKind, ids: readon
     ? sql`update pixl_pipeline.image set published_at = now() where image_id = any(${list}::text[]::bigint[])`
     : sql`update pixl_pipeline.report set published_at = now() where report_id = any(${list}::text[]::bigint[])`);
 }
+
+/** See `Ledger.republish`. */
+export async function republish(sql: Queryable, kind: StudyKind, extractId: number): Promise<number> {
+  const { count } = await (kind === "image"
+    ? sql`
+      update pixl_pipeline.image i set state = 'queued', published_at = null
+      from pixl_pipeline.report r
+      where r.extract_id = ${extractId} and i.image_id = r.image_id and i.state in ('queued', 'failed')`
+    : sql`
+      update pixl_pipeline.report set state = 'queued', published_at = null
+      where extract_id = ${extractId} and state in ('queued', 'failed')`);
+  return count;
+}

@@ -101,7 +101,10 @@ export class RabbitmqBroker implements Broker {
     const { main, delays, dead } = queueNames(queue);
     const counts = await this.#connection.withChannel(queue, async (channel) => {
       const count = async (name: string) => (await channel.checkQueue(name)).messageCount;
-      return await Promise.all([count(main), count(dead), ...delays.map(count)]);
+      // The delays first: what moves from there to the main queue meanwhile is counted twice rather than not at all.
+      const delayed: number[] = [];
+      for (const name of delays) delayed.push(await count(name));
+      return [await count(main), await count(dead), ...delayed];
     }, options);
     const [ready = 0, deadLetters = 0, ...delayed] = counts;
     return { ready, delayed: delayed.reduce((sum, some) => sum + some, 0), inHand: undefined, dead: deadLetters };
