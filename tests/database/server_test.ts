@@ -12,6 +12,9 @@ import { freePort } from "../support/ports.ts";
 import { freshDatabase, sharedPostgres, startPostgres } from "../support/postgres.ts";
 import { testWith } from "../support/programs.ts";
 
+const ownPostgresTest = (name: string, run: () => void | Promise<void>) =>
+  testWith("postgresql", name, run, { own: true });
+
 async function withServer(run: (options: PostgresOptions) => Promise<void>): Promise<void> {
   await using server = await sharedPostgres();
   await using options = await freshDatabase(server);
@@ -51,7 +54,7 @@ function listen(onConnection: (connection: Deno.TcpConn) => void) {
   };
 }
 
-testWith("postgresql", "openDatabase() names the address where nobody listens", async () => {
+ownPostgresTest("openDatabase() names the address where nobody listens", async () => {
   await withServer(async (options) => {
     const port = freePort();
     const error = await opensWith({ ...options, port }, "database-unreachable", `127.0.0.1:${port}`);
@@ -59,13 +62,13 @@ testWith("postgresql", "openDatabase() names the address where nobody listens", 
   });
 });
 
-testWith("postgresql", "openDatabase() names the host that does not exist", async () => {
+ownPostgresTest("openDatabase() names the host that does not exist", async () => {
   await withServer(async (options) => {
     await opensWith({ ...options, host: "nowhere.invalid" }, "database-unreachable", "nowhere.invalid");
   });
 });
 
-testWith("postgresql", "openDatabase() gives up a server that accepts and stays silent", async () => {
+ownPostgresTest("openDatabase() gives up a server that accepts and stays silent", async () => {
   const open: Deno.TcpConn[] = [];
   await using silent = listen((connection) => open.push(connection));
   await withServer(async (options) => {
@@ -76,7 +79,7 @@ testWith("postgresql", "openDatabase() gives up a server that accepts and stays 
   for (const connection of open) connection.close();
 });
 
-testWith("postgresql", "openDatabase() gives up a server that hangs up, after one connection", async () => {
+ownPostgresTest("openDatabase() gives up a server that hangs up, after one connection", async () => {
   await using rude = listen((connection) => connection.close());
   await withServer(async (options) => {
     await opensWith({ ...options, port: rude.port }, "database-unreachable", `${rude.port}`);
@@ -84,7 +87,7 @@ testWith("postgresql", "openDatabase() gives up a server that hangs up, after on
   });
 });
 
-testWith("postgresql", "openDatabase() tells a wrong password, user and database apart", async () => {
+ownPostgresTest("openDatabase() tells a wrong password, user and database apart", async () => {
   await withServer(async (options) => {
     const refused = await opensWith({ ...options, password: "PWSEED" }, "database-refused", "as 'pixl'");
     assertEquals(refused.kind, "refused");
@@ -94,7 +97,7 @@ testWith("postgresql", "openDatabase() tells a wrong password, user and database
   });
 });
 
-testWith("postgresql", "openDatabase() rejects with the reason of its signal", async () => {
+ownPostgresTest("openDatabase() rejects with the reason of its signal", async () => {
   const open: Deno.TcpConn[] = [];
   await using silent = listen((connection) => open.push(connection));
   await withServer(async (options) => {
@@ -128,13 +131,13 @@ testWith(
   },
 );
 
-testWith("postgresql", "openDatabase() does not fall back to no encryption", async () => {
+ownPostgresTest("openDatabase() does not fall back to no encryption", async () => {
   await withServer(async (options) => {
     await opensWith({ ...options, tls: {} }, "database-refused", "certificate");
   });
 });
 
-testWith("postgresql", "openDatabase() heeds no PG variable of the environment", async () => {
+ownPostgresTest("openDatabase() heeds no PG variable of the environment", async () => {
   const stray = {
     PGSSL: "require",
     PGMAX: "0",
@@ -158,7 +161,7 @@ testWith("postgresql", "openDatabase() heeds no PG variable of the environment",
   });
 });
 
-testWith("postgresql", "Database.sql keeps dates, times and large numbers as they are", async () => {
+ownPostgresTest("Database.sql keeps dates, times and large numbers as they are", async () => {
   await withServer(async (options) => {
     await using database = await openDatabase(options);
     const [row] = await database.sql`
@@ -176,7 +179,7 @@ testWith("postgresql", "Database.sql keeps dates, times and large numbers as the
   });
 });
 
-testWith("postgresql", "Database.sql ends a statement that takes too long, as busy", async () => {
+ownPostgresTest("Database.sql ends a statement that takes too long, as busy", async () => {
   await withServer(async (options) => {
     await using database = await openDatabase({ ...options, statementTimeoutMs: 200 });
     await migrate(database);
@@ -191,7 +194,7 @@ testWith("postgresql", "Database.sql ends a statement that takes too long, as bu
   });
 });
 
-testWith("postgresql", "Database.sql rejects rather than hangs when the server hangs, and recovers", async () => {
+ownPostgresTest("Database.sql rejects rather than hangs when the server hangs, and recovers", async () => {
   await using server = await startPostgres();
   await using options = await freshDatabase(server);
   await using database = await openDatabase({ ...options, statementTimeoutMs: 100, connectTimeoutMs: 500 });
@@ -213,7 +216,7 @@ testWith("postgresql", "Database.sql rejects rather than hangs when the server h
   while ((await calls()).some(({ status }) => status === "rejected")) assertLess(performance.now(), deadline);
 });
 
-testWith("postgresql", "Database.sql rejects what a crash interrupts, and recovers", async () => {
+ownPostgresTest("Database.sql rejects what a crash interrupts, and recovers", async () => {
   await using server = await startPostgres();
   await using options = await freshDatabase(server);
   await using database = await openDatabase(options);
@@ -235,7 +238,7 @@ testWith("postgresql", "Database.sql rejects what a crash interrupts, and recove
   assertEquals(rate, 0.5);
 });
 
-testWith("postgresql", "Database: closing twice is harmless, and after it everything is refused", async () => {
+ownPostgresTest("Database: closing twice is harmless, and after it everything is refused", async () => {
   await withServer(async (options) => {
     const database = await openDatabase(options);
     await migrate(database);
@@ -246,7 +249,7 @@ testWith("postgresql", "Database: closing twice is harmless, and after it everyt
   });
 });
 
-testWith("postgresql", "Database: closing breaks off what does not end, and a pool that cannot connect", async () => {
+ownPostgresTest("Database: closing breaks off what does not end, and a pool that cannot connect", async () => {
   await using server = await startPostgres();
   await using options = await freshDatabase(server);
   const database = await openDatabase({ ...options, poolSize: 2 });

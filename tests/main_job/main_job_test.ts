@@ -143,12 +143,12 @@ for (const { program, mode, start } of SERVERS) {
   );
 }
 
-// Where a Docker engine stands in for what is not installed; its broker has no rabbitmqctl here, so the queues are in the database.
+// Where a Docker engine stands in for what is not installed.
 const compose = Deno.env.get("PIXL_TEST_FTPS");
 if (compose !== undefined) {
   Deno.test("The main job through pixl: the services of compose.yml", async () => {
     const ftps: FtpsServer = { ...JSON.parse(compose), [Symbol.asyncDispose]: () => Promise.resolve() };
-    await using site = await openSite({ ftps, broker: false });
+    await using site = await openSite({ ftps });
     assertEquals(await mainJob(site, ftps), 40);
   });
 }

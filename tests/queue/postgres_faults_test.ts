@@ -6,6 +6,9 @@ import { freshDatabase, startPostgres } from "../support/postgres.ts";
 import { depthBecomes, eventually, ids, message, messages, rejectsWith, take } from "./broker_conformance.ts";
 import { testWith } from "../support/programs.ts";
 
+const ownPostgresTest = (name: string, run: () => void | Promise<void>) =>
+  testWith("postgresql", name, run, { own: true });
+
 testWith(
   "postgresql",
   "PostgresBroker: a server's crash loses no accepted message, and next() waits through it",
@@ -43,7 +46,7 @@ testWith(
   },
 );
 
-testWith("postgresql", "PostgresBroker: a server that hangs makes 'lost' abort before the lease runs out", async () => {
+ownPostgresTest("PostgresBroker: a server that hangs makes 'lost' abort before the lease runs out", async () => {
   await using server = await startPostgres();
   await using fresh = await freshDatabase(server);
   await using database = await openDatabase(fresh);

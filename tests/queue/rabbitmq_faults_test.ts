@@ -25,7 +25,7 @@ import { TcpProxy } from "../support/tcp_proxy.ts";
 
 useSharedRabbitmq();
 
-const rabbitmqTest = (name: string, run: () => Promise<void>) => testWith("rabbitmq", name, run);
+const rabbitmqTest = (name: string, run: () => Promise<void>) => testWith("rabbitmq", name, run, { own: true });
 
 interface Scene {
   readonly broker: RabbitmqBroker;

@@ -81,19 +81,18 @@ export function unpackedOf(names: readonly ProgramName[]): string[] {
 
 /**
  * Registers a test that needs programs. Where one is missing the test is skipped and its name says what to install; in CI that counts as a failure.
+ *
+ * @param options `own` for a test that starts and ends its server itself, for which one that runs elsewhere does not do.
  */
 export function testWith(
   programs: ProgramName | readonly ProgramName[],
   name: string,
   run: (context: Deno.TestContext) => void | Promise<void>,
+  { own = false }: { readonly own?: boolean } = {},
 ): void {
-  const missing = [programs].flat().filter((program) => !isAvailable(program));
+  const missing = [programs].flat().filter((program) => !(own ? isInstalled(program) : isAvailable(program)));
   if (missing.length === 0) Deno.test(name, run);
-  else {Deno.test({
-      name: `${name} ${SKIPPED} ${remedyFor(missing)})`,
-      ignore: true,
-      fn: run,
-    });}
+  else Deno.test({ name: `${name} ${SKIPPED} ${remedyFor(missing)})`, ignore: true, fn: run });
 }
 
 /** Marks the name of a test that was skipped for a missing program. */

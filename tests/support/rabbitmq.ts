@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
 import { delay } from "@std/async";
+import { ROOT } from "./paths.ts";
 import { freePorts } from "./ports.ts";
 import { isAvailable, pathOf } from "./programs.ts";
 
@@ -19,7 +20,7 @@ export interface RabbitmqAddress {
   readonly username: string;
   /** With characters that a URL would have to escape. */
   readonly password: string;
-  /** Its folder: data, logs, and `env.json` for rabbitmqctl. */
+  /** Its folder: data, logs, and `env.json` for rabbitmqctl; empty for the one of compose.yml. */
   readonly dir: string;
 }
 
@@ -63,6 +64,7 @@ export function sharedRabbitmq(): Promise<RabbitmqServer> {
     const given = Deno.env.get("PIXL_TEST_RABBITMQ");
     if (given === undefined) return await startRabbitmq();
     const address: RabbitmqAddress = JSON.parse(given);
+    if (address.dir === "") return new PrivateRabbitmq(address, {}, true);
     return new PrivateRabbitmq(address, JSON.parse(await Deno.readTextFile(`${address.dir}/env.json`)), true);
   })();
   return own;
@@ -119,9 +121,11 @@ class PrivateRabbitmq implements RabbitmqServer {
   }
 
   async ctl(...args: string[]): Promise<string> {
-    const { success, stdout, stderr } = await new Deno.Command(`${SCRIPTS}/rabbitmqctl`, {
-      args,
-      cwd: this.dir,
+    // Without a folder it is the one of compose.yml.
+    const inDocker = ["compose", "--project-name", "pixl-test", "exec", "-T", "rabbitmq", "rabbitmqctl"];
+    const { success, stdout, stderr } = await new Deno.Command(this.dir === "" ? "docker" : `${SCRIPTS}/rabbitmqctl`, {
+      args: this.dir === "" ? [...inDocker, ...args] : args,
+      cwd: this.dir === "" ? ROOT : this.dir,
       env: this.#env,
       stdin: "null",
     }).output();

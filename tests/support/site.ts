@@ -28,8 +28,6 @@ export interface SiteOptions {
   readonly ftps?: FtpsServer & { readonly mode: "implicit" | "explicit" };
   /** The embedded database, with the queues in it, instead of PostgreSQL and RabbitMQ. */
   readonly embedded?: boolean;
-  /** Whether there is a RabbitMQ; else the queues are in the database. @default {true} */
-  readonly broker?: boolean;
   readonly hospital?: Omit<SimulatedHospitalOptions, "imageDir">;
 }
 
@@ -50,7 +48,7 @@ export async function openSite(options: SiteOptions = {}): Promise<Site> {
     PIXL_LOG_LEVEL: "debug",
     ...(options.embedded
       ? { PIXL_DATA_DIR: join(dir, "data") }
-      : { ...await postgresEnv(stack), ...(options.broker === false ? {} : await rabbitmqEnv(stack)) }),
+      : { ...await postgresEnv(stack), ...await rabbitmqEnv(stack) }),
     ...(options.ftps === undefined ? {} : await ftpsEnv(options.ftps, dir)),
   };
   const kept = stack.move();
