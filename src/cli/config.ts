@@ -84,8 +84,8 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
     get ftps() {
       return asked(ftps, "ftps");
     },
-    exportDir: read("PIXL_EXPORT_DIR") ?? "exports",
-    imageDir: read("PIXL_IMAGE_DIR") ?? "images",
+    exportDir: settings.optional("PIXL_EXPORT_DIR") ?? "exports",
+    imageDir: settings.optional("PIXL_IMAGE_DIR") ?? "images",
     defaultRate,
     files: settings.files,
   };

@@ -45,7 +45,7 @@ async function run(
   signal: AbortSignal,
 ): Promise<void> {
   const read = openSettings(".env");
-  await configureLogs(read("PIXL_LOG_LEVEL"), screen);
+  await configureLogs(read("PIXL_LOG_LEVEL")?.trim(), screen);
   const config = readConfig(read, command.needs(args, options));
   const context: Context = { config, screen, signal, json: options.json === true, print: printJson };
   await command.run(context, args, options);

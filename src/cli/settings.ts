@@ -1,7 +1,7 @@
 import { parseEnv } from "node:util";
 import { ConfigError } from "./errors.ts";
 
-/** Reads one setting, or `undefined` where it is not set. An empty text counts as not set. */
+/** Reads one setting as it stands, or `undefined` where it is not set. A blank text counts as not set. */
 export type ReadSetting = (name: string) => string | undefined;
 
 /**
@@ -12,7 +12,10 @@ export type ReadSetting = (name: string) => string | undefined;
  */
 export function openSettings(file: string): ReadSetting {
   const fromFile = readEnvFile(file);
-  return (name) => (Deno.env.get(name) ?? fromFile[name])?.trim() || undefined;
+  return (name) => {
+    const value = Deno.env.get(name) ?? fromFile[name];
+    return value?.trim() === "" ? undefined : value;
+  };
 }
 
 function readEnvFile(file: string): Record<string, string | undefined> {
@@ -46,19 +49,19 @@ export class SettingsReader {
 
   /** A text that may be absent. */
   optional(name: string): string | undefined {
-    return this.#read(name);
+    return this.#read(name)?.trim();
   }
 
   /** A text that must be there. */
   required(name: string, why: string): string {
-    const value = this.#read(name);
+    const value = this.optional(name);
     if (value === undefined) this.problem(`${name} is not set: ${why}`);
     return value ?? "";
   }
 
   /** One of a few words. */
   choice<T extends string>(name: string, words: readonly T[], fallback: T): T {
-    const value = this.#read(name) ?? fallback;
+    const value = this.optional(name) ?? fallback;
     const word = words.find((word) => word === value);
     if (word === undefined) this.problem(`${name} must be one of ${words.join(", ")}: current value is '${value}'`);
     return word ?? fallback;
@@ -66,7 +69,7 @@ export class SettingsReader {
 
   /** A number in a range. */
   number(name: string, fallback: number, range: { min: number; max: number; whole?: boolean }): number {
-    const text = this.#read(name);
+    const text = this.optional(name);
     if (text === undefined) return fallback;
     const value = Number(text);
     const { min, max, whole = false } = range;
@@ -84,9 +87,9 @@ export class SettingsReader {
     return this.number(name, fallback, { min: 1, max: 65_535, whole: true });
   }
 
-  /** A secret, from the setting itself or from the file that `NAME_FILE` names (its first line). */
+  /** A secret as it stands, blanks included, from the setting itself or from the file that `NAME_FILE` names (its first line). */
   secret(name: string, why: string): string {
-    const file = this.#read(`${name}_FILE`);
+    const file = this.optional(`${name}_FILE`);
     const value = this.#read(name);
     if (file === undefined) {
       if (value === undefined) this.problem(`${name} is not set, nor is ${name}_FILE: ${why}`);
@@ -100,7 +103,7 @@ export class SettingsReader {
 
   /** The text of a PEM file of certificates, where the setting names one. */
   pem(name: string): string | undefined {
-    const file = this.#read(name);
+    const file = this.optional(name);
     if (file === undefined) return undefined;
     const text = this.#file(name, file);
     if (text !== undefined && !text.includes("-----BEGIN CERTIFICATE-----")) {

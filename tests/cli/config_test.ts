@@ -44,6 +44,13 @@ Deno.test("readConfig() reads a secret from the first line of a file", async () 
   }
 });
 
+Deno.test("readConfig() takes a secret as it stands, blanks included, and trims the rest", () => {
+  const { database } = readConfig(from({ ...DATABASE, PIXL_DB_HOST: " db ", PIXL_DB_PASSWORD: " PWSEED " }), {
+    database: true,
+  });
+  assertEquals(database.kind === "postgres" && [database.host, database.password], ["db", " PWSEED "]);
+});
+
 Deno.test("readConfig() names the file of a secret that is not there", () => {
   const settings = { ...DATABASE, PIXL_DB_PASSWORD: "", PIXL_DB_PASSWORD_FILE: "/nowhere/secret" };
   const read = (name: string) => (settings as Record<string, string>)[name] || undefined;
