@@ -5,7 +5,7 @@ import { FtpsDestination } from "../../src/upload/mod.ts";
 import type { FtpsServer } from "../support/ftps.ts";
 import { assertSameBytes, randomBytes } from "../upload/workbench.ts";
 import { pathOf, testWith } from "../support/programs.ts";
-import { startReceiver } from "../upload/receiver.ts";
+import { startReceiver } from "../support/receiver.ts";
 
 const MODES = ["implicit", "explicit"] as const;
 

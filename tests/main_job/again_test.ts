@@ -1,8 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
-import { FtpsReceiver } from "../../src/demo/ftps_receiver/mod.ts";
 import { pixl, pixlJson } from "../support/pixl.ts";
-import { sharedPki } from "../support/pki.ts";
+import { startReceiver } from "../support/receiver.ts";
 import { openSite } from "../support/site.ts";
 
 interface Populated {
@@ -64,26 +62,11 @@ Deno.test("pixl export refuses an extract that was populated in part", async () 
 });
 
 Deno.test("pixl upload parquet --replace sends an export that was replaced", async () => {
-  await using site = await openSite({ studies: 2, embedded: true });
-  const root = join(site.dir, "dsh");
-  await Deno.mkdir(root);
-  const { certPem, keyPem, caPem } = sharedPki();
-  const password = "PWSEED right";
-  await using server = await FtpsReceiver.listen({ root, user: "dsh", password, certPem, keyPem, mode: "implicit" });
-  const ca = join(site.dir, "ca.pem");
-  await Deno.writeTextFile(ca, caPem);
-  const env = {
-    ...site.env,
-    FTP_HOST: "127.0.0.1",
-    FTP_PORT: String(server.port),
-    FTP_USER_NAME: "dsh",
-    FTP_USER_PASSWORD: password,
-    FTP_CA_FILE: ca,
-  };
-  const run = { cwd: site.cwd, env };
-  await pixlJson(["populate", site.extractDir], run);
-  assertEquals((await pixl(["export", site.extractDir], run)).code, 6);
-  await pixlJson(["upload", "parquet"], run);
+  await using ftps = await startReceiver({ mode: "implicit" });
+  await using site = await openSite({ studies: 2, embedded: true, ftps });
+  await pixlJson(["populate", site.extractDir], site);
+  assertEquals((await pixl(["export", site.extractDir], site)).code, 6);
+  await pixlJson(["upload", "parquet"], site);
   const { pacs, ehr } = site.hospital.urls;
   await pixlJson([
     "consume",
@@ -95,13 +78,13 @@ Deno.test("pixl upload parquet --replace sends an export that was replaced", asy
     "--rate",
     "100",
     "--until-empty",
-  ], run);
-  await pixlJson(["export", site.extractDir, "--replace"], run);
-  const refused = await pixl(["upload", "parquet"], run);
+  ], site);
+  await pixlJson(["export", site.extractDir, "--replace"], site);
+  const refused = await pixl(["upload", "parquet"], site);
   assertEquals(refused.code, 6);
   assertStringIncludes(refused.stderr, "radiology.parquet");
 
-  const replaced = await pixlJson<{ sent: number; failed: unknown[] }>(["upload", "parquet", "--replace"], run);
+  const replaced = await pixlJson<{ sent: number; failed: unknown[] }>(["upload", "parquet", "--replace"], site);
 
   assertEquals([replaced.sent, replaced.failed], [1, []]);
 });

@@ -1,12 +1,11 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { listFiles } from "../../src/demo/files.ts";
-import { FtpsReceiver } from "../../src/demo/ftps_receiver/mod.ts";
 import { makePki } from "../../src/demo/pki.ts";
 import { pixl, pixlJson, type PixlOptions } from "../support/pixl.ts";
-import { sharedPki } from "../support/pki.ts";
 import { freePort } from "../support/ports.ts";
 import { testWith } from "../support/programs.ts";
+import { startReceiver } from "../support/receiver.ts";
 import { useSharedRabbitmq } from "../support/rabbitmq.ts";
 import { openSite, type Site } from "../support/site.ts";
 
@@ -129,60 +128,32 @@ async function readyToUpload(site: Site): Promise<void> {
   ], site);
 }
 
-async function ftpsEnv(
-  site: Site,
-  server: { port: number; caPem: string; password: string },
-): Promise<Record<string, string>> {
-  const ca = join(site.dir, "ca.pem");
-  await Deno.writeTextFile(ca, server.caPem);
-  const { port, password } = server;
-  return {
-    ...site.env,
-    FTP_HOST: "127.0.0.1",
-    FTP_PORT: String(port),
-    FTP_USER_NAME: "dsh",
-    FTP_USER_PASSWORD: password,
-    FTP_CA_FILE: ca,
-  };
-}
-
 Deno.test("pixl upload names what the FTPS server refuses, and sends nothing", async () => {
-  await using site = await openSite({ studies: 2, embedded: true });
+  await using ftps = await startReceiver({ mode: "implicit" });
+  await using site = await openSite({ studies: 2, embedded: true, ftps });
   await readyToUpload(site);
-  const pki = sharedPki();
-  const password = "PWSEED right";
-  const root = join(site.dir, "dsh");
-  await Deno.mkdir(root);
-  const { certPem, keyPem, caPem } = pki;
-  await using server = await FtpsReceiver.listen({ root, user: "dsh", password, certPem, keyPem, mode: "implicit" });
-  const { port } = server;
+  const address = `${ftps.host}:${ftps.port}`;
+  const uploadWith = (more: Record<string, string>): PixlOptions => ({ ...site, env: { ...site.env, ...more } });
 
-  const wrongPassword = await ftpsEnv(site, { port, caPem, password: "PWSEED wrong" });
-  await fails(["upload", "images"], { ...site, env: wrongPassword }, 5, `127.0.0.1:${port}`, "password");
-  const stranger = await makePki({ hosts: ["127.0.0.1"] });
-  const untrusted = await ftpsEnv(site, { port, caPem: stranger.caPem, password });
-  await fails(["upload", "images"], { ...site, env: untrusted }, 5, `127.0.0.1:${port}`, "certificate");
-  const closed = freePort();
-  const unreachable = await ftpsEnv(site, { port: closed, caPem, password });
-  await fails(["upload", "images"], { ...site, env: unreachable }, 4, `127.0.0.1:${closed}`);
-  assertEquals(await listFiles(root), []);
+  await fails(["upload", "images"], uploadWith({ FTP_USER_PASSWORD: "PWSEED wrong" }), 5, address, "password");
+  const stranger = join(site.dir, "stranger.pem");
+  await Deno.writeTextFile(stranger, (await makePki({ hosts: ["localhost"] })).caPem);
+  await fails(["upload", "images"], uploadWith({ FTP_CA_FILE: stranger }), 5, address, "certificate");
+  const closed = String(freePort());
+  await fails(["upload", "images"], uploadWith({ FTP_PORT: closed }), 4, `${ftps.host}:${closed}`);
+  assertEquals(await listFiles(ftps.files), []);
 });
 
 Deno.test("pixl upload names a zip that is missing, and sends the others", async () => {
-  await using site = await openSite({ studies: 3, embedded: true });
+  await using ftps = await startReceiver({ mode: "implicit" });
+  await using site = await openSite({ studies: 3, embedded: true, ftps });
   await readyToUpload(site);
   const [first = ""] = await listFiles(site.imageDir);
   await Deno.remove(join(site.imageDir, first));
-  const { certPem, keyPem, caPem } = sharedPki();
-  const root = join(site.dir, "dsh");
-  await Deno.mkdir(root);
-  const password = "PWSEED right";
-  await using server = await FtpsReceiver.listen({ root, user: "dsh", password, certPem, keyPem, mode: "implicit" });
-  const env = await ftpsEnv(site, { port: server.port, caPem, password });
 
-  await fails(["upload", "images"], { ...site, env }, 6, first);
+  await fails(["upload", "images"], site, 6, first);
 
-  assertEquals((await listFiles(root)).length, 2);
+  assertEquals((await listFiles(ftps.files)).length, 2);
 });
 
 Deno.test("pixl export names an export folder that is not there", async () => {

@@ -3,7 +3,7 @@ import { makePki } from "../../src/demo/pki.ts";
 import { FtpsDestination } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { assertFails } from "./workbench.ts";
-import { startReceiver } from "./receiver.ts";
+import { startReceiver } from "../support/receiver.ts";
 
 // A test file has an isolate of its own, so these are the only certificates that it has ever trusted.
 Deno.test("FtpsDestination.open() trusts one authority in an isolate, and says so", async () => {

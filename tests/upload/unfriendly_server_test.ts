@@ -3,7 +3,7 @@ import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../s
 import { sharedPki } from "../support/pki.ts";
 import { freePort } from "../support/ports.ts";
 import { assertFails } from "./workbench.ts";
-import { startReceiver } from "./receiver.ts";
+import { startReceiver } from "../support/receiver.ts";
 
 const TIMEOUT_MS = 300;
 

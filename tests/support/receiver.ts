@@ -1,6 +1,6 @@
 import { FtpsReceiver } from "../../src/demo/ftps_receiver/mod.ts";
-import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
-import { sharedPki } from "../support/pki.ts";
+import type { FtpsServer, FtpsServerOptions } from "./ftps.ts";
+import { sharedPki } from "./pki.ts";
 
 /** Starts the project's own receiver on a temporary folder. */
 export async function startReceiver({ mode, reuse = true, pki = sharedPki() }: FtpsServerOptions): Promise<FtpsServer> {
