@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
 import { type Destination, UploadError, type UploadErrorCode } from "../upload/mod.ts";
-import { VERSION } from "../version.ts";
+import { sendFile } from "./send_file.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 /** How uploads report. */
@@ -38,21 +38,9 @@ export async function uploadImages(
     const name = `${image.pseudo_study_uid}.zip`;
     const path = `${image.projectSlug}/${name}`;
     try {
-      const sent = await ledger.findTransfer(destination.name, path, abort);
-      const receipt = await destination.put(join(imageDir, name), path, {
-        ...abort,
-        ...(sent === undefined ? {} : { knownSha256: sent.sha256 }),
-      });
+      const { receipt, transfer } = await sendFile(ledger, destination, join(imageDir, name), path, abort);
       // Not aborted any more: the file is there, so the ledger must say so.
-      await ledger.recordImageExported({
-        imageId: image.imageId,
-        destination: destination.name,
-        path,
-        bytes: receipt.bytes,
-        sha256: receipt.sha256,
-        verifiedBy: receipt.verifiedBy,
-        version: VERSION,
-      });
+      await ledger.recordImageExported({ ...transfer, imageId: image.imageId });
       tally.add(receipt);
     } catch (error) {
       if (!isOfOneFile(error)) throw error;

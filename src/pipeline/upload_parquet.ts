@@ -2,8 +2,8 @@ import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
 import { ExportError, ParquetExport } from "../exports/mod.ts";
 import type { Destination } from "../upload/mod.ts";
-import { VERSION } from "../version.ts";
 import { NotPopulatedError } from "./errors.ts";
+import { sendFile } from "./send_file.ts";
 import { abortOf, isOfOneFile, type UploadTaskOptions } from "./upload_images.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
 
@@ -61,21 +61,11 @@ export async function uploadParquet(
 
   async function uploadFile(extractId: number, source: string, path: string): Promise<void> {
     try {
-      const sent = await ledger.findTransfer(destination.name, path, abort);
-      const receipt = await destination.put(source, path, {
+      const { receipt, transfer } = await sendFile(ledger, destination, source, path, {
         ...abort,
         replace: options.replace === true,
-        ...(sent === undefined ? {} : { knownSha256: sent.sha256 }),
       });
-      await ledger.recordTransfer({
-        extractId,
-        destination: destination.name,
-        path,
-        bytes: receipt.bytes,
-        sha256: receipt.sha256,
-        verifiedBy: receipt.verifiedBy,
-        version: VERSION,
-      });
+      await ledger.recordTransfer({ ...transfer, extractId });
       tally.add(receipt);
     } catch (error) {
       if (!isOfOneFile(error)) throw error;
