@@ -1,4 +1,4 @@
-import { dayToNumber } from "./calendar.ts";
+import { dayToNumber } from "../calendar.ts";
 import { ExtractError } from "./errors.ts";
 import type { TableFiles } from "./table_files.ts";
 

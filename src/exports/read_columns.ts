@@ -1,7 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { type AsyncBuffer, type FileMetaData, type ParquetParsers, parquetScan, parquetSchema } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
-import { dayFromNumber } from "./calendar.ts";
+import { dayFromNumber } from "../calendar.ts";
 import { ExtractError } from "./errors.ts";
 import type { TableFiles } from "./table_files.ts";
 

@@ -1,5 +1,5 @@
 import { normaliseTimestamp } from "../timestamp.ts";
-import { dayToNumber } from "./calendar.ts";
+import { dayToNumber } from "../calendar.ts";
 import { TableError } from "./errors.ts";
 
 /**

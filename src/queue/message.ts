@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { dayToNumber } from "../calendar.ts";
 import { MalformedMessageError } from "./errors.ts";
 import { plainFromJsonpickle } from "./jsonpickle.ts";
 import { normaliseTimestamp } from "../timestamp.ts";
@@ -55,7 +56,10 @@ const uid = v.pipe(text(64), v.regex(/^[0-9]+(\.[0-9]+)*$/, "must be a DICOM UID
 const schema = v.object({
   mrn: text(256),
   accession_number: text(256),
-  study_date: v.pipe(v.string("must be text"), v.check(isDate, "must be a date as YYYY-MM-DD")),
+  study_date: v.pipe(
+    v.string("must be text"),
+    v.check((text) => dayToNumber(text) !== undefined, "must be a date as YYYY-MM-DD"),
+  ),
   procedure_occurrence_id: v.pipe(
     v.number("must be a number"),
     v.safeInteger("must be a whole number"),
@@ -65,14 +69,6 @@ const schema = v.object({
   study_uid: v.optional(v.nullish(uid)),
   series_uid: v.optional(v.nullish(uid)),
 });
-
-/** Whether the text is a day that exists, as `YYYY-MM-DD`. */
-export function isDate(text: string): boolean {
-  const parts = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text);
-  if (parts === null) return false;
-  const date = new Date(`${text}T00:00:00Z`);
-  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(text);
-}
 
 /**
  * Checks a message and brings it into its one form: text trimmed, time stamp normalised, unknown fields dropped.

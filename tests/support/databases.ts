@@ -16,7 +16,8 @@ export interface Engine {
 
 /** Registers a test that has the embedded database open. */
 export function embeddedTest(name: string, run: () => Promise<void>): void {
-  // PGlite has a timer of its own (statistics, every 10 s) that runs from one test into another. The tests on a server have watched the same code.
+  // PGlite sets a timer of its own (statistics, every 10 s) in whichever test runs then, and the first test opens the folder's lock for all: both sanitizers
+  // would blame a test for these. The same tests run on a server with the sanitizers on.
   Deno.test({ name, fn: run, sanitizeOps: false, sanitizeResources: false });
 }
 

@@ -1,6 +1,6 @@
 import { LeaseLostError } from "../errors.ts";
 import type { Queryable } from "../sql.ts";
-import { reasonText } from "./text.ts";
+import { reasonText, studyDay } from "./text.ts";
 import type { Claim, Lease, StudyKey, StudyKind } from "./types.ts";
 
 const TABLES = {
@@ -105,7 +105,7 @@ export async function requeueFailed(sql: Queryable, kind: StudyKind, projectSlug
 function target(sql: Queryable, kind: StudyKind, study: StudyKey) {
   const image = sql`
     i.slug = ${study.project_name} and i.mrn = ${study.mrn} and i.accession_number = ${study.accession_number}
-    and i.study_date = ${study.study_date}::date`;
+    and i.study_date = ${studyDay(study.study_date)}::date`;
   return kind === "image"
     ? sql`select i.image_id as id, i.state, i.lease_until from pixl_pipeline.image i where ${image}`
     : sql`

@@ -1,4 +1,5 @@
 import type { Queryable, Sql } from "../sql.ts";
+import { studyDay } from "./text.ts";
 import type { Extract, Registration, Study } from "./types.ts";
 
 interface ExtractRow {
@@ -75,7 +76,7 @@ async function insertBatch(sql: Queryable, extractId: number, batch: readonly St
     from unnest(
       ${column((study) => study.mrn)}::text[],
       ${column((study) => study.accession_number)}::text[],
-      ${column((study) => study.study_date)}::text[]::date[],
+      ${column((study) => studyDay(study.study_date))}::text[]::date[],
       ${column((study) => String(study.procedure_occurrence_id))}::text[]::bigint[],
       ${column((study) => study.study_uid ?? null)}::text[]
     ) as wanted (mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
