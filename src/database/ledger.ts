@@ -217,21 +217,6 @@ export class Ledger {
     return this.#run("count the studies", call, (sql) => overview.summary(sql, projectSlug));
   }
 
-  /** The rate that was set for a queue, in studies a second. */
-  rate(queue: string, call: LedgerCall = {}): Promise<number | undefined> {
-    return this.#run("read the rate", call, (sql) => overview.rate(sql, queue));
-  }
-
-  /** Keeps a queue's rate over restarts. @throws {RangeError} If it is not finite or negative. */
-  async setRate(queue: string, rate: number, call: LedgerCall = {}): Promise<void> {
-    if (!(rate >= 0 && rate < Infinity)) {
-      throw new RangeError(
-        `Cannot set the rate as 'rate' must be a finite number of at least 0: current value is ${rate}`,
-      );
-    }
-    await this.#run("set the rate", call, (sql) => overview.setRate(sql, queue, rate));
-  }
-
   #run<T>(
     action: string,
     { sql = this.#database.sql, signal }: LedgerCall,

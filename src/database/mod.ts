@@ -13,5 +13,7 @@ export type { EmbeddedOptions } from "./embedded/embedded.ts";
 export type { EmbeddedAssets } from "./embedded/assets.ts";
 export { migrate, type MigrationResult, pendingMigrations } from "./migrate.ts";
 export { Ledger } from "./ledger.ts";
+export { type RateSettings, SharedRate } from "./shared_rate.ts";
+export type { Booking, BookingRequest, RateChange, TokenStore } from "../rate_limiter/token_store.ts";
 export type { NewExtract } from "./ledger/extracts.ts";
 export type * from "./ledger/types.ts";

@@ -382,16 +382,6 @@ onEachEngine((engine) => {
     assertEquals((await ledger.summary()).filter(({ projectSlug }) => projectSlug === project).length, 4);
   });
 
-  check("setRate() is kept, and refuses what is no rate", async () => {
-    const { ledger, project } = await withProject(engine, 0);
-    assertEquals(await ledger.rate(project), undefined);
-    for (const rate of [0.1, 0, 1e300]) {
-      await ledger.setRate(project, rate);
-      assertEquals(await ledger.rate(project), rate);
-    }
-    for (const rate of [-1, NaN, Infinity]) await assertRejects(() => ledger.setRate(project, rate), RangeError);
-  });
-
   check("calls within a transaction are undone with it", async () => {
     const { sql, ledger, project } = await withProject(engine, 1);
     const problem = new Error("undo");

@@ -63,7 +63,7 @@ onEachEngine((engine) => {
   check("is asked for where the tables are missing", async () => {
     await using stack = new AsyncDisposableStack();
     const error = await assertRejects(
-      async () => await new Ledger(await engine.empty(stack)).rate("pacs"),
+      async () => await new Ledger(await engine.empty(stack)).summary(),
       DatabaseError,
       "pixl migrate",
     );

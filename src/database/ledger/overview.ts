@@ -15,16 +15,3 @@ export async function summary(sql: Queryable, projectSlug?: string): Promise<rea
     order by slug, kind, state`;
   return rows.map(({ slug, ...row }) => ({ projectSlug: slug, ...row }));
 }
-
-/** See `Ledger.rate`. */
-export async function rate(sql: Queryable, queue: string): Promise<number | undefined> {
-  const [row] = await sql<{ rate: number }[]>`select rate from pixl_pipeline.rate_limit where queue = ${queue}`;
-  return row?.rate;
-}
-
-/** See `Ledger.setRate`. */
-export async function setRate(sql: Queryable, queue: string, value: number): Promise<void> {
-  await sql`
-    insert into pixl_pipeline.rate_limit (queue, rate) values (${queue}, ${value})
-    on conflict (queue) do update set rate = excluded.rate, updated_at = now()`;
-}
