@@ -22,6 +22,9 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** Thousandths of a token by which one may be short, so that a token that is due is not put off for the last bit of a floating-point number. */
 const TOLERANCE = 1e-6;
 
+/** How a `take()` without options waits. */
+const ANY_TIME: TakeOptions = {};
+
 /** The answer to every `take()` that need not wait. */
 const TAKEN: Promise<void> = Promise.resolve();
 
@@ -134,7 +137,7 @@ export class TokenBucket implements RateLimiter {
    * @throws {RangeError} If `n` is no whole number from 1 to the capacity, or `maxWaitMs` is negative.
    * @throws {RateLimitTimeoutError} If they cannot be had within `maxWaitMs`, at once; or when a lower rate puts them out of reach.
    */
-  take(n = 1, options: TakeOptions = {}): Promise<void> {
+  take(n = 1, options: TakeOptions = ANY_TIME): Promise<void> {
     try {
       checkTokens(n, this.#capacity);
       const maxWaitMs = checkMaxWait(options.maxWaitMs ?? Infinity);
