@@ -12,6 +12,7 @@ export type { PostgresOptions } from "./server.ts";
 export type { EmbeddedOptions } from "./embedded/embedded.ts";
 export type { EmbeddedAssets } from "./embedded/assets.ts";
 export { migrate, type MigrationResult, pendingMigrations } from "./migrate.ts";
+export type { Migration } from "./migrations/list.ts";
 export { Ledger } from "./ledger.ts";
 export { type RateSettings, SharedRate } from "./shared_rate.ts";
 export type { Booking, BookingRequest, RateChange, TokenStore } from "../rate_limiter/token_store.ts";
