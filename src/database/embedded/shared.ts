@@ -1,7 +1,7 @@
 import { delay } from "@std/async";
 import { connect } from "node:net";
 import { DatabaseError } from "../errors.ts";
-import { type EmbeddedAssets } from "./assets.ts";
+import type { EmbeddedAssets } from "./assets.ts";
 import { DirectoryLock } from "./directory_lock.ts";
 import { Leader } from "./leader.ts";
 
