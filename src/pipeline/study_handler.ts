@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Lease, Ledger, StudyKind } from "../database/mod.ts";
+import { DatabaseError, type Lease, type Ledger, type StudyKind } from "../database/mod.ts";
 import { PixlError } from "../errors.ts";
 import type { Handler, HandlerContext, Outcome, StudyMessage } from "../queue/mod.ts";
 import { keepLease } from "./kept_lease.ts";
@@ -19,6 +19,17 @@ const imageReply = v.object({
 });
 
 const reportReply = v.object({ image_report: v.string() });
+
+/** Of an identifier that is shorter, a UID holds the digits now and then by chance. */
+const SHORTEST_IN_A_UID = 8;
+
+/** Whether a pseudonym is, or holds, what it stands for: it becomes a file name at the Data Safe Haven. */
+function namesPatient(pseudonym: string, { mrn, accession_number }: StudyMessage): boolean {
+  const text = pseudonym.toLowerCase();
+  return [mrn, accession_number].map((id) => id.toLowerCase()).some((id) =>
+    text === id || (id.length >= SHORTEST_IN_A_UID && text.includes(id))
+  );
+}
 
 /** Pause after the ledger could not be reached, in milliseconds. */
 const LEDGER_PAUSE_MS = 5_000;
@@ -68,7 +79,7 @@ export function studyHandler(
     let outcome: Outcome;
     try {
       const answer = await service(message, { ...context, signal });
-      outcome = answer.kind === "done" ? await record(id, lease.owner, answer.reply) : answer;
+      outcome = answer.kind === "done" ? await record(id, lease.owner, message, answer.reply) : answer;
     } catch (error) {
       // The error that stopped the work says more than one of putting it back would; the lease runs out by itself.
       if (!kept.lost.aborted) await ledger.putBack(kind, id, lease.owner, "stopped").catch(() => {});
@@ -78,11 +89,21 @@ export function studyHandler(
     return outcome;
   }
 
-  async function record(id: number, owner: string, reply: unknown): Promise<Outcome> {
+  async function record(id: number, owner: string, study: StudyMessage, reply: unknown): Promise<Outcome> {
     if (kind === "image") {
       const image = v.safeParse(imageReply, reply);
       if (!image.success) return { kind: "retry", reason: "the reply has no usable 'pseudo_study_uid'" };
-      await ledger.completeImage(id, owner, image.output.pseudo_study_uid);
+      const { pseudo_study_uid } = image.output;
+      if (namesPatient(pseudo_study_uid, study)) {
+        return { kind: "discard", reason: "the reply's 'pseudo_study_uid' holds the MRN or the accession number" };
+      }
+      try {
+        await ledger.completeImage(id, owner, pseudo_study_uid);
+      } catch (error) {
+        // Asking the hospital again would change nothing.
+        if (!(error instanceof DatabaseError) || error.code !== "value-refused") throw error;
+        return { kind: "discard", reason: "the reply's 'pseudo_study_uid' is that of another study" };
+      }
     } else {
       const report = v.safeParse(reportReply, reply);
       if (!report.success) return { kind: "retry", reason: "the reply has no 'image_report'" };

@@ -10,9 +10,9 @@ export interface ScheduleParts {
 }
 
 const DAYS_REMEDY = "days are mon, tue, wed, thu, fri, sat and sun, as in 'mon-fri' or 'sat,sun'";
-const TIME_REMEDY = "times go from 00:00 to 24:00";
+const TIME_REMEDY = "times are written hh:mm, from 00:00 to 24:00";
 const RATE_REMEDY = "a rate is a number of at least 0";
-const ZONE_REMEDY = "it is no time zone of the IANA database, such as 'Europe/London'";
+const ZONE_REMEDY = "it is no day (mon … sun) and no time zone of the IANA database, such as 'Europe/London'";
 
 /** See `RateSchedule.parse`. */
 export function readScheduleText(text: string): ScheduleParts {

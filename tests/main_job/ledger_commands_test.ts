@@ -96,7 +96,7 @@ testWith("postgresql", "pixl migrate --dry-run prints the SQL and changes nothin
   await using site = await openSite({ studies: 2 });
   const dry = await pixl(["migrate", "--dry-run"], site);
   assertEquals(dry.code, 0);
-  assertMatch(dry.stdout, /^-- 0001_ledger\n/);
+  assertMatch(dry.stdout, /^create schema if not exists pixl_pipeline;\n-- 0001_ledger\n/);
   assertStringIncludes(dry.stdout, "add constraint image_is_one_study");
   const { applied } = await pixlJson<{ applied: string[] }>(["migrate"], site);
   assertEquals(applied[0], "0001_ledger");

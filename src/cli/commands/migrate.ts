@@ -10,7 +10,7 @@ export const migrateCommand: PixlCommand<readonly [], Options> = {
   define: (program) =>
     program.command("migrate")
       .description("create the database's tables, or bring them up to date")
-      .option("--dry-run", "print the SQL of the steps that are still to be applied, and change nothing"),
+      .option("--dry-run", "print the SQL of the steps that are still to be applied, for reading, and change nothing"),
   needs: () => ({ database: true }),
   access: (config) => joinAccess(configAccess(config), databaseAccess(config)),
   async run({ config, screen, signal, json, print, printText }, _, { dryRun = false }) {
@@ -19,6 +19,7 @@ export const migrateCommand: PixlCommand<readonly [], Options> = {
       const pending = await pendingMigrations(database, { signal });
       if (json) return print({ pending });
       if (pending.length === 0) screen.line("Nothing is to be applied");
+      if (pending.length > 0) printText("create schema if not exists pixl_pipeline;");
       return pending.forEach(({ name, sql }) => printText(`-- ${name}\n${sql}`));
     }
     const result = await migrate(database, { signal });
