@@ -89,6 +89,7 @@ export type ExportErrorCode =
   | "exists-different"
   | "latest-not-a-link"
   | "not-exported"
+  | "manifest-invalid"
   | "special-file"
   | "write-failed";
 
@@ -99,6 +100,7 @@ const EXPORT_KINDS: Readonly<Record<ExportErrorCode, ErrorKind>> = {
   "exists-different": "input",
   "latest-not-a-link": "input",
   "not-exported": "input",
+  "manifest-invalid": "input",
   "special-file": "input",
   "write-failed": "unavailable",
 };

@@ -7,6 +7,14 @@
 export * from "./errors.ts";
 export type { ExportedFile } from "./file_tree.ts";
 export { compareTimeSlugs } from "./latest_link.ts";
+export {
+  type Manifest,
+  type ManifestColumn,
+  type ManifestFile,
+  type ManifestProblem,
+  readManifest,
+  verifyExport,
+} from "./manifest.ts";
 export * from "./omop_extract.ts";
 export * from "./parquet_export.ts";
 export * from "./slug.ts";

@@ -1,12 +1,14 @@
 import { dirname, join } from "node:path";
 import { diskProblem } from "./disk.ts";
-import { ExportError } from "./errors.ts";
+import { ExportError, TableError } from "./errors.ts";
+import { describeFile } from "./describe_file.ts";
 import { copyFile, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
+import type { ManifestFile } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
 import { slugify, timeSlug } from "./slug.ts";
-import { Staging } from "./staging.ts";
-import type { TableSchema } from "./table_schema.ts";
+import { type Part, Staging } from "./staging.ts";
+import type { Row, TableSchema } from "./table_schema.ts";
 import { writeTable } from "./write_table.ts";
 
 /** A radiology report on its way out, without identifiers. */
@@ -66,6 +68,8 @@ const RADIOLOGY = [
  * <exports>/<project>/latest → all_extracts/<time>
  * <exports>/<project>/all_extracts/<time>/omop/public/…
  * <exports>/<project>/all_extracts/<time>/radiology/radiology.parquet
+ * <exports>/<project>/all_extracts/<time>/ehr/<name>.parquet            other tables
+ * <exports>/<project>/all_extracts/<time>/manifest.json                 every file with size, hash, rows and columns
  * ```
  *
  * What is copied and written stands in a hidden folder until {@linkcode finish} renames it, so that nobody sees half of an extract. A crash leaves
@@ -117,21 +121,22 @@ export class ParquetExport implements AsyncDisposable {
    * @returns The files.
    * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`.
    */
-  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ExportedFile[]> {
+  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
     const staging = await this.#stage();
     return await this.#onDisk(async () => {
       const source = join(extract.dir, "public");
       const found = await findFiles(source, options);
       const totalBytes = found.reduce((sum, file) => sum + file.bytes, 0);
       await staging.begin("omop");
-      const files: ExportedFile[] = [];
+      const files: ManifestFile[] = [];
       let bytes = 0;
       for (const { path: name } of found) {
         const path = `omop/public/${name}`;
         const target = join(staging.dir, path);
         await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
         const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
-        files.push({ path, ...await copyFile(join(source, name), target, { ...options, onBytes }) });
+        const copied = await copyFile(join(source, name), target, { ...options, onBytes });
+        files.push({ path, ...copied, ...await describeFile(target) });
       }
       staging.complete("omop", files);
       return files;
@@ -150,12 +155,50 @@ export class ParquetExport implements AsyncDisposable {
   async writeRadiology(
     rows: Iterable<RadiologyRow> | AsyncIterable<RadiologyRow>,
     options: { readonly signal?: AbortSignal } = {},
-  ): Promise<ExportedFile & { readonly rows: number }> {
+  ): Promise<ManifestFile & { readonly rows: number }> {
     const staging = await this.#stage();
     await this.#onDisk(() => staging.begin("radiology"));
-    const path = "radiology/radiology.parquet";
-    const file = { path, ...await writeTable(join(staging.dir, path), RADIOLOGY, rows, options) };
-    staging.complete("radiology", [{ path, bytes: file.bytes, sha256: file.sha256 }]);
+    return await this.#write(staging, "radiology", "radiology", RADIOLOGY, rows, options);
+  }
+
+  /**
+   * Writes another table of the record system, such as one of EMAP, to `ehr/<name>.parquet`.
+   *
+   * @param name Its name: letters, digits, `-` and `_`.
+   * @param schema The columns.
+   * @param rows The rows.
+   * @param options How to stop.
+   * @returns The file.
+   * @throws {ExportError} `export-dir-refused` or `export-busy`.
+   * @throws {TableError} If the name or a row is wrong, or the disk is full.
+   */
+  async writeTable<const S extends TableSchema>(
+    name: string,
+    schema: S,
+    rows: Iterable<Row<NoInfer<S>>> | AsyncIterable<Row<NoInfer<S>>>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<ManifestFile & { readonly rows: number }> {
+    if (!/^[A-Za-z0-9_-]{1,100}$/.test(name)) {
+      throw new TableError("bad-schema", `Cannot write a table named '${name}': use letters, digits, '-' and '_'`);
+    }
+    const staging = await this.#stage();
+    if (!staging.has("ehr")) await this.#onDisk(() => staging.begin("ehr"));
+    return await this.#write(staging, "ehr", name, schema, rows, options);
+  }
+
+  async #write<const S extends TableSchema>(
+    staging: Staging,
+    part: Part,
+    name: string,
+    schema: S,
+    rows: Iterable<Row<NoInfer<S>>> | AsyncIterable<Row<NoInfer<S>>>,
+    options: { readonly signal?: AbortSignal },
+  ): Promise<ManifestFile & { readonly rows: number }> {
+    const path = `${part}/${name}.parquet`;
+    const target = join(staging.dir, path);
+    const written = await writeTable(target, schema, rows, options);
+    const file = { path, ...written, schema: (await describeFile(target)).schema };
+    staging.complete(part, [file]);
     return file;
   }
 
