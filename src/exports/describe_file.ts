@@ -1,6 +1,6 @@
-import { parquetMetadataAsync, parquetSchema, type SchemaElement } from "hyparquet";
+import { parquetSchema, type SchemaElement } from "hyparquet";
 import type { ManifestFile } from "./manifest.ts";
-import { openParquet, readable } from "./parquet_file.ts";
+import { openParquet, readable, readFooter } from "./parquet_file.ts";
 
 /**
  * Says what a file holds, by its footer.
@@ -12,8 +12,8 @@ import { openParquet, readable } from "./parquet_file.ts";
 export async function describeFile(path: string): Promise<Pick<ManifestFile, "rows" | "schema">> {
   if (!/\.parquet$/i.test(path)) return { rows: null, schema: null };
   await using file = await openParquet(path);
-  return await readable(path, async () => {
-    const metadata = await parquetMetadataAsync(file);
+  const metadata = await readFooter(file, path);
+  return await readable(path, () => {
     const schema = parquetSchema(metadata).children.map(({ element }) => ({
       name: element.name,
       type: typeOf(element),
