@@ -1,4 +1,5 @@
 import { dirname, join } from "node:path";
+import { normaliseTimestamp } from "../timestamp.ts";
 import { diskProblem } from "./disk.ts";
 import { ExportError, TableError } from "./errors.ts";
 import { describeFile } from "./describe_file.ts";
@@ -56,7 +57,7 @@ export interface FinishedExport {
 }
 
 const RADIOLOGY = [
-  { name: "image_identifier", type: "string", optional: true },
+  { name: "image_identifier", type: "string", optional: true, statistics: true },
   { name: "procedure_occurrence_id", type: "int64" },
   { name: "image_report", type: "string", optional: true },
 ] as const satisfies TableSchema;
@@ -93,6 +94,7 @@ export class ParquetExport implements AsyncDisposable {
   /** The project's link to its newest extract. */
   readonly latest: string;
   readonly #exportDir: string;
+  readonly #extractTime: string;
   readonly #projectDir: string;
   #staging: Promise<Staging> | undefined;
 
@@ -108,6 +110,7 @@ export class ParquetExport implements AsyncDisposable {
     this.projectSlug = slugify(projectName);
     this.timeSlug = timeSlug(extractTime);
     this.#exportDir = exportDir;
+    this.#extractTime = normaliseTimestamp(extractTime) ?? extractTime;
     this.#projectDir = join(exportDir, this.projectSlug);
     this.dir = join(this.#projectDir, ALL_EXTRACTS, this.timeSlug);
     this.latest = join(this.#projectDir, "latest");
@@ -196,7 +199,8 @@ export class ParquetExport implements AsyncDisposable {
   ): Promise<ManifestFile & { readonly rows: number }> {
     const path = `${part}/${name}.parquet`;
     const target = join(staging.dir, path);
-    const written = await writeTable(target, schema, rows, options);
+    const metadata = { "pixl.project": this.projectSlug, "pixl.extract_time": this.#extractTime };
+    const written = await writeTable(target, schema, rows, { ...options, metadata });
     const file = { path, ...written, schema: (await describeFile(target)).schema };
     staging.complete(part, [file]);
     return file;

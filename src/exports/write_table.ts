@@ -3,8 +3,9 @@ import { basename, dirname, join } from "node:path";
 import { diskProblem, syncFolder } from "./disk.ts";
 import { TableError } from "./errors.ts";
 import { FileSink } from "./file_sink.ts";
-import { beginParquet, MAX_GROUP_ROWS } from "./parquet_encoder.ts";
+import { beginParquet, type Compression, type EncoderOptions, MAX_GROUP_ROWS } from "./parquet_encoder.ts";
 import { RowGroup } from "./row_group.ts";
+import { VERSION } from "../version.ts";
 import { checkSchema, type Row, type TableSchema } from "./table_schema.ts";
 
 /** How a table is written. */
@@ -13,6 +14,10 @@ export interface WriteTableOptions {
   readonly maxGroupRows?: number;
   /** Size of a row group before compression, in bytes, about: long reports make it end early. @default {67_108_864} */
   readonly maxGroupBytes?: number;
+  /** How pages are compressed. @default {"snappy"} */
+  readonly compression?: Compression;
+  /** Goes into the footer, beside `pixl.writer` and `pixl.rows`. @default {{}} */
+  readonly metadata?: Readonly<Record<string, string>>;
   /** Stops the writing; nothing is left of the file. */
   readonly signal?: AbortSignal;
 }
@@ -74,8 +79,8 @@ export async function writeTable<const S extends TableSchema>(
   }
 }
 
-/** When a row group ends. */
-export interface GroupLimits {
+/** When a row group ends, and how it is written. */
+export interface GroupLimits extends EncoderOptions {
   /** At so many rows. */
   readonly rows: number;
   /** At so many bytes. */
@@ -91,7 +96,7 @@ export async function writeRows(
   limits: GroupLimits,
   signal?: AbortSignal,
 ): Promise<WrittenFile> {
-  const encoder = await onDisk(path, () => beginParquet(schema, (chunk) => sink.write(chunk)));
+  const encoder = await onDisk(path, () => beginParquet(schema, (chunk) => sink.write(chunk), limits));
   const group = new RowGroup(schema);
   let total = 0;
   const flush = async () => {
@@ -104,12 +109,13 @@ export async function writeRows(
     if (group.rows >= limits.rows || group.bytes >= limits.bytes) await flush();
   }
   await flush();
-  await onDisk(path, () => encoder.finish());
+  await onDisk(path, () => encoder.finish(total));
   return { rows: total, sha256: await onDisk(path, () => sink.finish()), bytes: sink.bytes };
 }
 
 function checkLimits(
-  { maxGroupRows = MAX_GROUP_ROWS, maxGroupBytes = 64 * 1024 * 1024 }: WriteTableOptions,
+  { maxGroupRows = MAX_GROUP_ROWS, maxGroupBytes = 64 * 1024 * 1024, compression = "snappy", metadata = {} }:
+    WriteTableOptions,
 ): GroupLimits {
   if (!Number.isInteger(maxGroupRows) || maxGroupRows < 1 || maxGroupRows > MAX_GROUP_ROWS) {
     throw new RangeError(
@@ -121,7 +127,8 @@ function checkLimits(
       `Cannot write a table as 'maxGroupBytes' must be at least 1: current value is ${maxGroupBytes}`,
     );
   }
-  return { rows: maxGroupRows, bytes: maxGroupBytes };
+  const writer = `@pixl/core ${VERSION}`;
+  return { rows: maxGroupRows, bytes: maxGroupBytes, compression, metadata: { ...metadata, "pixl.writer": writer } };
 }
 
 /** Runs what touches the disk and says which file an error of the system is about. */
