@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import type { Encodable } from "./column_values.ts";
 
 /** Longer texts are left out: readers gain nothing by them. */
@@ -47,38 +46,4 @@ function isLessText(a: Encodable, b: Encodable): boolean {
 
 function rank(unit: number): number {
   return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
-}
-
-/**
- * Encodes one value plainly.
- *
- * @param type Parquet's physical type.
- * @param value The value.
- * @returns Its bytes.
- */
-export function encodePlain(type: string, value: Encodable): Uint8Array {
-  const buffer = Buffer.alloc(8);
-  if (typeof value === "string") return Buffer.from(value);
-  if (type === "FIXED_LEN_BYTE_ARRAY") return encodeDecimal(BigInt(value));
-  if (typeof value === "boolean") return Buffer.from([Number(value)]);
-  if (type === "INT32") buffer.writeInt32LE(Number(value));
-  else if (type === "INT64") buffer.writeBigInt64LE(BigInt(value));
-  else buffer.writeDoubleLE(Number(value));
-  return type === "INT32" ? buffer.subarray(0, 4) : buffer;
-}
-
-/** Bytes of a decimal of more than 18 digits. */
-export const DECIMAL_BYTES = 16;
-
-/**
- * Encodes a decimal's unscaled number as big-endian two's complement.
- *
- * @param value Of at most 38 digits.
- * @returns Its {@linkcode DECIMAL_BYTES} bytes.
- */
-export function encodeDecimal(value: bigint): Uint8Array {
-  const buffer = Buffer.alloc(DECIMAL_BYTES);
-  buffer.writeBigInt64BE(value >> 64n);
-  buffer.writeBigUInt64BE(value & 0xffff_ffff_ffff_ffffn, 8);
-  return buffer;
 }

@@ -21,7 +21,7 @@ const CONVERTERS: Readonly<Record<string, readonly [Converter, string]>> = {
     "a whole number of 32 bits",
   ],
   int64: [(value) => {
-    if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : undefined;
+    if (typeof value === "number") return Number.isSafeInteger(value) ? value : undefined;
     return typeof value === "bigint" && value <= MAX_INT64 && value >= -MAX_INT64 - 1n ? value : undefined;
   }, "a whole number of 64 bits"],
   double: [(value) => typeof value === "number" && !Number.isNaN(value) ? value : undefined, "a number"],
@@ -51,14 +51,20 @@ export function converterOf(type: ColumnType): readonly [Converter, string] {
   return found;
 }
 
-function microseconds(value: unknown): bigint | undefined {
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? undefined : BigInt(value.getTime()) * 1_000n;
+function microseconds(value: unknown): number | bigint | undefined {
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? undefined : micros(value.getTime());
   const text = typeof value === "string" ? normaliseTimestamp(value) : undefined;
   const parts = /^(.{19})(?:\.(\d+))?(.*)$/.exec(text ?? "");
   if (parts === null) return undefined;
   const [, time = "", fraction = "", zone = ""] = parts;
   const ms = Date.parse(`${time}${zone || "Z"}`);
   return Number.isNaN(ms) ? undefined : BigInt(ms) * 1_000n + BigInt(fraction.padEnd(6, "0"));
+}
+
+/** Bigints cost more, and are wanted only for years after 2255. */
+function micros(ms: number): number | bigint {
+  const count = ms * 1_000;
+  return Number.isSafeInteger(count) ? count : BigInt(ms) * 1_000n;
 }
 
 /** The unscaled number. A double counts as the shortest decimal that it is written as: 0.29 is 0.29. */

@@ -1,3 +1,5 @@
+// @ts-types="./parquetjs_codecs.d.ts"
+import codecs from "@dsnp/parquetjs/codec";
 // @ts-types="./parquetjs.d.ts"
 import { PARQUET_COMPRESSION_METHODS } from "@dsnp/parquetjs/compression";
 // @ts-types="./parquetjs.d.ts"
@@ -10,9 +12,10 @@ import { Buffer } from "node:buffer";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { VERSION } from "../version.ts";
 import type { Statistics } from "./parquetjs.d.ts";
-import { boundsOf, encodeDecimal, encodePlain } from "./column_statistics.ts";
+import { boundsOf } from "./column_statistics.ts";
 import type { Encodable } from "./column_values.ts";
-import { parquetFields, schemaElements, storedAs } from "./parquet_fields.ts";
+import { encodePlain } from "./encode_plain.ts";
+import { ENCODING, parquetFields, schemaElements, storedAs } from "./parquet_fields.ts";
 import { type Column, columnPath, type TableSchema } from "./table_schema.ts";
 
 /** Most rows in a row group. As many as parquetjs puts on a page, so that a group is one page. */
@@ -28,6 +31,8 @@ const COMPRESSIONS = {
   zstd: "ZSTD",
 } as const satisfies Record<Compression, string>;
 
+codecs[ENCODING] = { encodeValues: encodePlain };
+thrift.Encoding[ENCODING] = thrift.Encoding.PLAIN ?? 0;
 // parquetjs knows the codec's number, but brings no code for it.
 PARQUET_COMPRESSION_METHODS.ZSTD = { deflate: (bytes) => zstdCompressSync(bytes), inflate: zstdDecompressSync };
 
@@ -111,9 +116,15 @@ function statisticsOf(column: Column, { values, definitions }: ColumnValues): St
   const { type } = column;
   const { primitive } = storedAs(column);
   const wanted = type !== "json" && (column.statistics ?? type !== "string");
-  const bounds = wanted ? boundsOf(values, (value) => encodePlain(primitive, value)) : undefined;
+  const bounds = wanted ? boundsOf(values, (value) => encodeBound(primitive, value)) : undefined;
   const null_count = definitions.length - values.length;
   return new thrift.Statistics({ null_count, ...(bounds && { min_value: bounds.min, max_value: bounds.max }) });
+}
+
+/** As on a page, but without the length of a text. */
+function encodeBound(primitive: string, value: Encodable): Uint8Array {
+  const bytes = encodePlain(primitive, [value]);
+  return primitive === "BYTE_ARRAY" ? bytes.subarray(4) : bytes;
 }
 
 /** The end of the file. parquetjs' own lacks the order of columns, without which careful readers pass over statistics. */
@@ -141,11 +152,9 @@ function rowBuffer(schema: TableSchema, rows: number, columns: readonly ColumnVa
   const buffer: RowBuffer = { rowCount: rows, pageRowCount: rows, columnData: dictionary(), pages: dictionary() };
   for (const [index, column] of schema.entries()) {
     const { values = [], definitions = [], repetitions = [] } = columns[index] ?? {};
-    const isWide = storedAs(column).primitive === "FIXED_LEN_BYTE_ARRAY";
     const path = columnPath(column).join(",");
     buffer.columnData[path] = {
-      values: isWide ? values.map((value) => encodeDecimal(BigInt(value))) : values,
-      ...{ dlevels: definitions, rlevels: repetitions, distinct_values: new Set(), count: rows },
+      ...{ values, dlevels: definitions, rlevels: repetitions, distinct_values: new Set(), count: rows },
     };
     buffer.pages[path] = [];
   }

@@ -1,7 +1,7 @@
 // @ts-types="./parquetjs.d.ts"
 import thrift from "@dsnp/parquetjs/thrift";
 import type { ParquetField, SchemaElement } from "./parquetjs.d.ts";
-import { DECIMAL_BYTES } from "./column_statistics.ts";
+import { DECIMAL_BYTES } from "./encode_plain.ts";
 import { type Column, columnPath, decimalSize, type TableSchema } from "./table_schema.ts";
 
 /** How a type is written. */
@@ -21,6 +21,9 @@ const STORED: Readonly<Record<string, Stored>> = {
   timestamp: { primitive: "INT64", converted: "TIMESTAMP_MICROS" },
   json: { primitive: "BYTE_ARRAY", converted: "JSON" },
 };
+
+/** What parquetjs calls the encoding of this package; it is written as PLAIN. */
+export const ENCODING = "PLAIN_OF_PIXL";
 
 /** Decimals of so many digits are INT64. */
 const MAX_INT64_DIGITS = 18;
@@ -51,7 +54,7 @@ export function parquetFields(schema: TableSchema, compression: string): Parquet
     const { name, optional = false, list = false } = column;
     const { primitive, typeLength } = storedAs(column);
     return {
-      ...{ name, path: columnPath(column), primitiveType: primitive, encoding: "PLAIN", compression },
+      ...{ name, path: columnPath(column), primitiveType: primitive, encoding: ENCODING, compression },
       ...(typeLength === undefined ? {} : { typeLength }),
       ...{ statistics: false, rLevelMax: Number(list), dLevelMax: Number(optional) + Number(list), isNested: false },
     };

@@ -4,7 +4,7 @@ export interface ParquetField {
   path: string[];
   primitiveType?: string;
   typeLength?: number;
-  encoding: "PLAIN";
+  encoding: string;
   compression: string;
   statistics: false;
   rLevelMax: number;
@@ -22,7 +22,7 @@ export interface RowBuffer {
   columnData: Record<
     string,
     {
-      values: readonly (string | number | bigint | boolean | Uint8Array)[];
+      values: readonly (string | number | bigint | boolean)[];
       dlevels: number[];
       rlevels: number[];
       distinct_values: Set<never>;
@@ -106,10 +106,16 @@ export class FileMetaData {
   column_orders: ColumnOrder[];
 }
 
+/** The encodings by name. */
+export interface Codecs {
+  [name: string]: { encodeValues(type: string, values: readonly (string | number | bigint | boolean)[]): Uint8Array };
+}
+
 /** The structs of parquet.thrift, a CommonJS module. */
 declare const thrift: {
   Type: Record<string, number>;
   ConvertedType: Record<string, number>;
+  Encoding: Record<string, number>;
   FieldRepetitionType: Record<string, number>;
   Statistics: typeof Statistics;
   SchemaElement: typeof SchemaElement;

@@ -17,6 +17,8 @@ export interface Batch {
 /** More rows in a group than any writer makes would only be memory. */
 const MAX_GROUP_ROWS = 1 << 26;
 
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 const MS_PER_DAY = 86_400_000n;
 
 /** The day; what no day is, so that it is refused, if the year has not four digits. */
@@ -32,7 +34,7 @@ const parsers: ParquetParsers = {
   timestampFromMilliseconds: (count) => dayOf(count, MS_PER_DAY),
   timestampFromMicroseconds: (count) => dayOf(count, MS_PER_DAY * 1_000n),
   timestampFromNanoseconds: (count) => dayOf(count, MS_PER_DAY * 1_000_000n),
-  stringFromBytes: (bytes) => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes),
+  stringFromBytes: (bytes) => utf8.decode(bytes),
 };
 
 /**
