@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import * as v from "valibot";
+import { diskProblem } from "./disk.ts";
 import { ExportError } from "./errors.ts";
 import { type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
 
@@ -90,6 +91,11 @@ export async function readManifest(dir: string): Promise<Manifest> {
   try {
     text = await Deno.readTextFile(file);
   } catch (cause) {
+    if (diskProblem(cause)?.reason === "refused") {
+      throw new ExportError("export-dir-refused", `Cannot read '${file}': give this user, and Deno, read access`, {
+        cause,
+      });
+    }
     if (!(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory)) throw cause;
     throw new ExportError("not-exported", `Cannot find '${file}': run 'pixl export' first`, { cause });
   }

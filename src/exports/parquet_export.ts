@@ -38,6 +38,8 @@ export interface CopyOptions {
   readonly signal?: AbortSignal;
   /** Is told after every piece of about a mebibyte. */
   readonly onProgress?: (progress: CopyProgress) => void;
+  /** Is told of each file that is on the disk. */
+  readonly onFile?: (file: ManifestFile) => void;
 }
 
 /** How an export is finished. */
@@ -117,6 +119,22 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   /**
+   * Lists what {@linkcode copyOmop} would copy. Writes nothing.
+   *
+   * @param extract The extract.
+   * @param options How to stop.
+   * @returns The files, by their paths in the export.
+   * @throws {ExportError} `special-file`, `export-dir-refused` or `write-failed`.
+   */
+  async findOmop(
+    extract: Pick<OmopExtract, "dir">,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<Pick<ExportedFile, "path" | "bytes">[]> {
+    const found = await this.#onDisk(() => findFiles(join(extract.dir, "public"), options));
+    return found.map(({ path, bytes }) => ({ path: `omop/public/${path}`, bytes }));
+  }
+
+  /**
    * Copies the extract's `public/` folder.
    *
    * @param extract The extract.
@@ -139,7 +157,9 @@ export class ParquetExport implements AsyncDisposable {
         await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
         const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
         const copied = await copyFile(join(source, name), target, { ...options, onBytes });
-        files.push({ path, ...copied, ...await describeFile(target) });
+        const file = { path, ...copied, ...await describeFile(target) };
+        files.push(file);
+        options.onFile?.(file);
       }
       staging.complete("omop", files);
       return files;

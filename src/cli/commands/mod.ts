@@ -8,6 +8,7 @@ import { populateCommand } from "./populate.ts";
 import { rateCommand } from "./rate.ts";
 import { statusCommand } from "./status.ts";
 import { uploadCommand } from "./upload.ts";
+import { verifyCommand } from "./verify.ts";
 
 /** Every command, in the order in which a study goes through them. */
 export const COMMANDS: readonly AnyCommand[] = [
@@ -15,6 +16,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   populateCommand,
   consumeCommand,
   exportCommand,
+  verifyCommand,
   uploadCommand,
   statusCommand,
   rateCommand,
