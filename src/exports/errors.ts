@@ -22,6 +22,7 @@ export type ExtractErrorCode =
   | "column-missing"
   | "wrong-type"
   | "unreadable-parquet"
+  | "csv-invalid"
   | "no-studies"
   | "access-refused";
 
@@ -33,6 +34,7 @@ const EXTRACT_KINDS: Readonly<Record<ExtractErrorCode, ErrorKind>> = {
   "column-missing": "input",
   "wrong-type": "input",
   "unreadable-parquet": "input",
+  "csv-invalid": "input",
   "no-studies": "input",
   "access-refused": "refused",
 };

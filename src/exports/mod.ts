@@ -18,6 +18,7 @@ export {
 export * from "./omop_extract.ts";
 export * from "./parquet_export.ts";
 export * from "./slug.ts";
+export * from "./study_csv.ts";
 export type { DroppedCounts } from "./study_join.ts";
 export type { Compression } from "./parquet_encoder.ts";
 export type { CellOf, Column, ColumnType, JsonValue, Row, TableSchema, ValueOf } from "./table_schema.ts";

@@ -3,7 +3,7 @@ import { ExtractError } from "./errors.ts";
 import { readSummary } from "./extract_summary.ts";
 import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
-import { type DroppedCounts, readLinks, StudyJoin } from "./study_join.ts";
+import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
 import { findTable, type TableFiles } from "./table_files.ts";
 
 /** One study that an extract asks for, with the field names of a queue message. */
@@ -122,10 +122,6 @@ export class OmopExtract {
       );
     }
   }
-}
-
-function noneDropped(): DroppedCounts {
-  return { noAccessionNumber: 0, unknownPerson: 0, noStudyDate: 0, unusable: 0, duplicate: 0 };
 }
 
 async function checkFolder(dir: string): Promise<void> {

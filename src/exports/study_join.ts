@@ -16,6 +16,11 @@ export interface DroppedCounts {
   duplicate: number;
 }
 
+/** Nothing left out. */
+export function noneDropped(): DroppedCounts {
+  return { noAccessionNumber: 0, unknownPerson: 0, noStudyDate: 0, unusable: 0, duplicate: 0 };
+}
+
 /** What makes a study, of a procedure's row. */
 export interface JoinedStudy {
   /** The hospital's number of the patient. */
