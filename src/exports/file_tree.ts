@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { ExportError } from "./errors.ts";
 import { FileSink } from "./file_sink.ts";
@@ -49,6 +50,9 @@ export async function findFiles(dir: string, options: { readonly signal?: AbortS
   return found;
 }
 
+/** Pieces of a copy. */
+const COPY_BYTES = 1 << 20;
+
 /**
  * Copies a file, to a new one that only its owner can read, and waits for the disk.
  *
@@ -60,14 +64,18 @@ export async function copyFile(
   to: string,
   options: { readonly signal?: AbortSignal; readonly onBytes?: (bytes: number) => void } = {},
 ): Promise<{ bytes: number; sha256: string }> {
-  using source = await Deno.open(from);
-  using target = await Deno.open(to, { write: true, createNew: true, mode: 0o600 });
+  await using source = await open(from, "r");
+  await using target = await open(to, "wx", 0o600);
   const sink = new FileSink(target);
-  const buffer = new Uint8Array(1 << 20);
-  for (let count = await source.read(buffer); count !== null; count = await source.read(buffer)) {
+  // The next piece is read while one is hashed and written.
+  let [piece, next] = [new Uint8Array(COPY_BYTES), new Uint8Array(COPY_BYTES)];
+  let { bytesRead } = await source.read(piece);
+  while (bytesRead > 0) {
     options.signal?.throwIfAborted();
-    await sink.write(buffer.subarray(0, count));
-    options.onBytes?.(count);
+    const [following] = await Promise.all([source.read(next), sink.write(piece.subarray(0, bytesRead))]);
+    options.onBytes?.(bytesRead);
+    [piece, next] = [next, piece];
+    bytesRead = following.bytesRead;
   }
   return { sha256: await sink.finish(), bytes: sink.bytes };
 }

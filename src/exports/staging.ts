@@ -1,3 +1,4 @@
+import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { describeFile } from "./describe_file.ts";
 import { diskProblem, syncFolder } from "./disk.ts";
@@ -192,7 +193,7 @@ async function textOf(path: string): Promise<string | undefined> {
 }
 
 async function writeSynced(path: string, text: string): Promise<void> {
-  using file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+  await using file = await open(path, "w", 0o600);
   const sink = new FileSink(file);
   await sink.write(new TextEncoder().encode(text));
   await sink.finish();

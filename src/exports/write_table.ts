@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { diskProblem, syncFolder } from "./disk.ts";
 import { TableError } from "./errors.ts";
@@ -65,7 +66,7 @@ export async function writeTable<const S extends TableSchema>(
   const limits = checkLimits(options);
   options.signal?.throwIfAborted();
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.part`);
-  const file = await onDisk(path, () => Deno.open(temporary, { write: true, createNew: true, mode: 0o600 }));
+  const file = await onDisk(path, () => open(temporary, "wx", 0o600));
   try {
     const written = await writeRows(path, new FileSink(file), schema, rows, limits, options.signal);
     await onDisk(path, () => Deno.rename(temporary, path));
@@ -75,7 +76,7 @@ export async function writeTable<const S extends TableSchema>(
     await Deno.remove(temporary).catch(() => {});
     throw error;
   } finally {
-    file.close();
+    await file.close();
   }
 }
 

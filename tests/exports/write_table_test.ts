@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { type Row, TableError, type TableSchema, writeTable } from "../../src/exports/mod.ts";
 import { VERSION } from "../../src/version.ts";
@@ -349,7 +350,7 @@ Deno.test({
   name: "writeTable() reports a full disk as one error",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
-    using full = await Deno.open("/dev/full", { write: true });
+    await using full = await open("/dev/full", "w");
     const rows = Array.from({ length: 20_000 }, (_, i32) => ({ i32 }));
     const error = await assertRejects(
       () =>
