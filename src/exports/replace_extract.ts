@@ -45,7 +45,8 @@ async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
   await removeTree(copy);
   await removeTree(old);
   await Deno.mkdir(copy, { mode: 0o700 });
-  await linkTree(waiting, copy);
+  await linkFiles(waiting, copy, (await findFiles(waiting)).map(({ path }) => path));
+  await syncTree(copy);
   await Deno.rename(target, old).catch(ignoreMissing);
   await Deno.rename(copy, target);
   await syncFolder(all);
@@ -58,17 +59,19 @@ async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
 }
 
 /**
- * Gives the files of a folder a second name in another one; where the file system has no hard links they are copied. They are never changed in place.
+ * Gives files a second name in another folder; where the file system has no hard links they are copied. They are never changed in place.
  *
- * @param from The folder. @param to The other one, empty.
+ * @param from The folder. @param to The other one.
+ * @param paths The files, below the folder. Nothing may be there in the other one.
  * @param options How to stop.
  */
-export async function linkTree(
+export async function linkFiles(
   from: string,
   to: string,
+  paths: readonly string[],
   options: { readonly signal?: AbortSignal } = {},
 ): Promise<void> {
-  for (const { path } of await findFiles(from, options)) {
+  for (const path of paths) {
     options.signal?.throwIfAborted();
     const target = join(to, path);
     await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
@@ -78,7 +81,6 @@ export async function linkTree(
       await copyFile(join(from, path), target, options);
     }
   }
-  await syncTree(to);
 }
 
 /**

@@ -8,7 +8,7 @@ import { findFiles, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS } from "./latest_link.ts";
 import { checkLinkable } from "./make_link.ts";
 import { encodeManifest, MANIFEST_NAME, type ManifestFile, readManifest } from "./manifest.ts";
-import { linkTree, recoverExtracts, replaceExtract, syncTree } from "./replace_extract.ts";
+import { linkFiles, recoverExtracts, replaceExtract, syncTree } from "./replace_extract.ts";
 
 /** What an export consists of: folders in the extract's folder. */
 export type Part = "omop" | "radiology" | "ehr";
@@ -93,7 +93,7 @@ export class Staging implements AsyncDisposable {
     for (const part of PARTS) {
       if (!this.#parts.has(part)) await Deno.remove(join(this.dir, part), { recursive: true }).catch(ignoreMissing);
     }
-    for (const part of kept) await linkTree(join(this.#target, part), join(this.dir, part), options);
+    await linkFiles(this.#target, this.dir, kept, options);
     const manifest = encodeManifest({
       version: 1,
       project: basename(this.#projectDir),
@@ -124,18 +124,15 @@ export class Staging implements AsyncDisposable {
     }
   }
 
-  /** Which parts are only in the export that is there, and whether one is only here or different. */
+  /** Which files are only in the export that is there, and whether a part is only here or different. */
   async #compare(
     options: { readonly replace?: boolean; readonly signal?: AbortSignal },
-  ): Promise<{ kept: Part[]; changed: boolean }> {
-    const [kept, different]: [Part[], Part[]] = [[], []];
+  ): Promise<{ kept: string[]; changed: boolean }> {
+    const different: Part[] = [];
     let absent = false;
-    for (const part of PARTS) {
-      const files = this.#parts.get(part);
-      const there = await isFolder(join(this.#target, part));
-      if (there && files === undefined) kept.push(part);
-      else if (!there) absent ||= files !== undefined;
-      else if (!await this.#isThere(part, files ?? [], options)) different.push(part);
+    for (const [part, files] of this.#parts) {
+      if (!await isFolder(join(this.#target, part))) absent = true;
+      else if (!await this.#isThere(part, files, options)) different.push(part);
     }
     if (different.length > 0 && options.replace !== true) {
       throw new ExportError(
@@ -145,6 +142,7 @@ export class Staging implements AsyncDisposable {
         } to '${this.#target}': it is there with other content, use --replace to replace it`,
       );
     }
+    const kept = (await findFiles(this.#target, options)).map(({ path }) => path).filter((path) => this.#isKept(path));
     return { kept, changed: absent || different.length > 0 };
   }
 
@@ -164,22 +162,24 @@ export class Staging implements AsyncDisposable {
     return true;
   }
 
-  /** What the manifest says of parts that are taken over; an export of the Python PIXL has none. */
-  async #filesOf(kept: readonly Part[], options: { readonly signal?: AbortSignal }): Promise<ManifestFile[]> {
-    if (kept.length === 0) return [];
-    const isKept = ({ path }: ManifestFile) => kept.some((part) => path.startsWith(`${part}/`));
-    if (await textOf(join(this.#target, MANIFEST_NAME)) !== undefined) {
-      return (await readManifest(this.#target)).files.filter(isKept);
-    }
-    const files: ManifestFile[] = [];
-    for (const part of kept) {
-      for (const { path, bytes } of await findFiles(join(this.dir, part), options)) {
-        const file = join(this.dir, part, path);
-        const sha256 = await hashFile(file, options);
-        files.push({ path: `${part}/${path}`, bytes, sha256, ...await describeFile(file) });
-      }
+  /** What the manifest says of files that are taken over, missing ones too; of those that it does not know, what they are. */
+  async #filesOf(kept: readonly string[], options: { readonly signal?: AbortSignal }): Promise<ManifestFile[]> {
+    const known = await textOf(join(this.#target, MANIFEST_NAME)) === undefined || kept.length === 0
+      ? []
+      : (await readManifest(this.#target)).files.filter(({ path }) => this.#isKept(path));
+    const files = [...known];
+    for (const path of kept) {
+      if (known.some((file) => file.path === path)) continue;
+      const file = join(this.#target, path);
+      const { size: bytes } = await Deno.stat(file);
+      files.push({ path, bytes, sha256: await hashFile(file, options), ...await describeFile(file) });
     }
     return files;
+  }
+
+  /** Whether a file belongs to no part that was made anew. */
+  #isKept(path: string): boolean {
+    return path !== MANIFEST_NAME && ![...this.#parts.keys()].some((part) => path.startsWith(`${part}/`));
   }
 }
 

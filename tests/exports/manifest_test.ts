@@ -108,6 +108,20 @@ Deno.test("ParquetExport.finish() makes the manifest that an older export lacks"
   assertEquals(await readManifest(here.dir), manifest);
 });
 
+Deno.test("ParquetExport.finish() keeps files that it did not make, and does not forget those that are missing", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  await Deno.mkdir(join(here.dir, "notes"));
+  await Deno.writeTextFile(join(here.dir, "notes", "a.txt"), "Keep me");
+  await Deno.remove(join(here.dir, "omop", "public", "PERSON.parquet"));
+  await using parquetExport = here.export();
+  await parquetExport.writeTable("visits", [{ name: "id", type: "int32" }], []);
+  await parquetExport.finish();
+  assertEquals(await Deno.readTextFile(join(here.dir, "notes", "a.txt")), "Keep me");
+  const problem = { path: "omop/public/PERSON.parquet", problem: "missing" } as const;
+  assertEquals((await verifyExport(here.dir)).problems, [problem]);
+});
+
 Deno.test("verifyExport() finds what is missing, changed and added, through latest too", async () => {
   await using here = await scene();
   await exportAll(here);
