@@ -13,6 +13,7 @@ const REASONS: Readonly<Record<DatabaseErrorCode, string>> = {
   "database-outdated": "its tables are missing or old, run 'pixl migrate'",
   "database-newer": "its tables are newer than this version, install the newer version",
   "migration-changed": "a migration was changed after it was applied",
+  "adoption-refused": "its rows break a rule",
   "value-refused": "the database does not take a value",
   "transition-refused": "its state does not allow that",
 };
@@ -34,11 +35,13 @@ const STATES: readonly (readonly [string, DatabaseErrorCode])[] = [
   ["3F000", "database-outdated"],
   ["42501", "database-refused"],
   ["42703", "database-outdated"],
+  ["42883", "database-outdated"],
   ["42P01", "database-outdated"],
   ["53300", "database-busy"],
   ["55P03", "database-busy"],
   ["57014", "database-busy"],
   ["PX001", "transition-refused"],
+  ["PX002", "adoption-refused"],
   ["08", "database-unreachable"],
   ["22", "value-refused"],
   ["23", "value-refused"],
@@ -68,7 +71,9 @@ export function databaseErrorCode(error: unknown): DatabaseErrorCode {
 export function databaseError(action: string, error: unknown): Error {
   if (error instanceof PixlError) return error;
   const code = databaseErrorCode(error);
-  return new DatabaseError(code, `Cannot ${action}: ${REASONS[code]}`, { cause: error });
+  // The one text of a server that is shown: our own, in the first migration, and without identifiers.
+  const reason = code === "adoption-refused" && error instanceof Error ? error.message : REASONS[code];
+  return new DatabaseError(code, `Cannot ${action}: ${reason}`, { cause: error });
 }
 
 /**
