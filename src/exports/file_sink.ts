@@ -3,7 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 
 /** Where bytes go, with their number and SHA-256. Does not own the file. */
 export class FileSink {
-  // Deno's own file takes ten times as long for pieces of a mebibyte.
+  // Deno's own file takes several times as long for pieces of a mebibyte.
   readonly #file: FileHandle;
   readonly #hash = createHash("sha256");
   #bytes = 0;

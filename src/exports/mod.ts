@@ -17,6 +17,7 @@ export {
 } from "./manifest.ts";
 export * from "./omop_extract.ts";
 export * from "./parquet_export.ts";
+export type { RadiologyRow } from "./radiology.ts";
 export * from "./slug.ts";
 export * from "./study_csv.ts";
 export type { DroppedCounts } from "./study_join.ts";

@@ -3,24 +3,15 @@ import { normaliseTimestamp } from "../timestamp.ts";
 import { diskProblem } from "./disk.ts";
 import { ExportError, TableError } from "./errors.ts";
 import { describeFile } from "./describe_file.ts";
-import { copyFile, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { copyFiles, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
 import type { ManifestFile } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
+import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type Part, Staging } from "./staging.ts";
 import type { Row, TableSchema } from "./table_schema.ts";
 import { writeTable } from "./write_table.ts";
-
-/** A radiology report on its way out, without identifiers. */
-export interface RadiologyRow {
-  /** The image's pseudonym; null if there is no image. */
-  readonly image_identifier: string | null;
-  /** The OMOP id of the procedure. */
-  readonly procedure_occurrence_id: number | bigint;
-  /** The de-identified text of the report; null if there is none. */
-  readonly image_report: string | null;
-}
 
 /** How far a copy is. */
 export interface CopyProgress {
@@ -57,12 +48,6 @@ export interface FinishedExport {
   /** `latest` is this extract; not so if it is a newer one. */
   readonly latest: boolean;
 }
-
-const RADIOLOGY = [
-  { name: "image_identifier", type: "string", optional: true, statistics: true },
-  { name: "procedure_occurrence_id", type: "int64" },
-  { name: "image_report", type: "string", optional: true },
-] as const satisfies TableSchema;
 
 /**
  * The export of one extract:
@@ -141,6 +126,7 @@ export class ParquetExport implements AsyncDisposable {
    * @param options How to stop, and who is told.
    * @returns The files.
    * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`.
+   * @throws {ExtractError} `unreadable-parquet`, naming the file, if a parquet file has no footer that can be read.
    */
   async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
     const staging = await this.#stage();
@@ -149,15 +135,20 @@ export class ParquetExport implements AsyncDisposable {
       const found = await findFiles(source, options);
       const totalBytes = found.reduce((sum, file) => sum + file.bytes, 0);
       await staging.begin("omop");
+      const paths = found.map(({ path }) => `omop/public/${path}`);
+      for (const path of paths) await Deno.mkdir(dirname(join(staging.dir, path)), { recursive: true, mode: 0o700 });
       const files: ManifestFile[] = [];
       let bytes = 0;
-      for (const { path: name } of found) {
-        const path = `omop/public/${name}`;
-        const target = join(staging.dir, path);
-        await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
-        const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
-        const copied = await copyFile(join(source, name), target, { ...options, onBytes });
-        const file = { path, ...copied, ...await describeFile(target) };
+      const onBytes = (count: number) => {
+        options.onProgress?.({ path: paths[files.length] ?? "", bytes: bytes += count, totalBytes });
+      };
+      const pairs = found.map(({ path }) => ({
+        from: join(source, path),
+        to: join(staging.dir, "omop", "public", path),
+      }));
+      for await (const copied of copyFiles(pairs, { ...options, onBytes })) {
+        const path = paths[files.length] ?? "";
+        const file = { path, ...copied, ...await describeFile(join(staging.dir, path)) };
         files.push(file);
         options.onFile?.(file);
       }
