@@ -11,6 +11,8 @@ export interface PageValues {
   readonly count: number;
   /** How many the column's dictionary has; `undefined` if it has none. */
   readonly dictionary: number | undefined;
+  /** Of data pages. */
+  readonly version: 1 | 2;
 }
 
 /** Writers fill the last bit-packed run up to a group of eight, some up to a longer one. */
@@ -60,13 +62,14 @@ function onesIn({ bytes, offset }: Cursor, bits: number): number {
  * @param values What they must be.
  * @throws {RangeError} If they are not.
  */
-export function checkValues(cursor: Cursor, { encoding, type, count, dictionary }: PageValues): void {
+export function checkValues(cursor: Cursor, { encoding, type, count, dictionary, version }: PageValues): void {
   if (count === 0) return;
   if (encoding === "PLAIN" && type === "BYTE_ARRAY") checkTexts(cursor, count);
   else if (encoding.endsWith("_DICTIONARY")) {
     if (!dictionary) throw new RangeError("No dictionary");
     const width = cursor.bytes[cursor.offset++] ?? 255;
-    if (width > 0) checkRuns(cursor, width, count);
+    // hyparquet reads no runs of indices without bits, but in version 2.
+    if (width > 0 || version === 2) checkRuns(cursor, width, count);
   } else if (encoding === "RLE") {
     cursor.offset += 4;
     checkRuns(cursor, 1, count);

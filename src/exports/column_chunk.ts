@@ -130,5 +130,6 @@ function checkData(
     type: column.type,
     count: present,
     dictionary: column.dictionary,
+    version: v2 === undefined ? 1 : 2,
   });
 }

@@ -1,5 +1,8 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { parquetHeader } from "hyparquet/column";
 import { basename, join } from "node:path";
+import { checkValues } from "../../src/exports/check_page.ts";
+import { checkThrift } from "../../src/exports/check_thrift.ts";
 import { ExtractError } from "../../src/exports/mod.ts";
 import { readColumns } from "../../src/exports/read_columns.ts";
 import { readMetadata, runSql } from "./read_back.ts";
@@ -117,6 +120,75 @@ Deno.test("readColumns() never gives another row when a page with a checksum is 
     }
   }
   assert(refused > 100, `${refused} refused`);
+});
+
+/** Puts bytes where a page's content begins, of an uncompressed column. */
+async function damagePage(path: string, column: number, skip: number, bytes: readonly number[]): Promise<void> {
+  const content = await Deno.readFile(path);
+  const chunk = (await readMetadata(path)).row_groups[0]?.columns[column]?.meta_data;
+  const reader = { view: new DataView(content.buffer), offset: Number(chunk?.data_page_offset) };
+  const header = parquetHeader(reader);
+  content.set(bytes, reader.offset + (header.data_page_header_v2?.definition_levels_byte_length ?? 0) + skip);
+  await Deno.writeFile(path, content);
+}
+
+for (
+  const [what, version, column, skip, bytes] of [
+    ["levels that would fill the memory", "v1", 5, 4, [0xfe, 0xff, 0xff, 0xff, 0x0f]],
+    ["indices that would fill the memory", "v1", 3, 4 + 3 + 1, [0xfe, 0xff, 0xff, 0xff, 0x0f]],
+    ["indices outside the dictionary", "v2", 3, 0, [3, 0x4d, 0xff, 0xff, 0xff]],
+  ] as const
+) {
+  Deno.test(`readColumns() refuses ${what}`, async () => {
+    await using dir = await temporaryFolder();
+    const path = join(dir.path, "a.parquet");
+    const options = `format parquet, codec uncompressed, parquet_version ${version}`;
+    await runSql(`copy (${SELECT} from range(300) t(i)) to '${path}' (${options})`);
+    await damagePage(path, column, skip, bytes);
+    const name = COLUMNS[column] ?? "";
+    const started = performance.now();
+    const error = await assertRejects(() => read(path), ExtractError, `Cannot read column '${name}' of '${path}'`);
+    assertEquals(error.code, "unreadable-parquet");
+    // A few milliseconds; seconds, and gigabytes, if hyparquet were let loose on them.
+    assert(performance.now() - started < 2_000, "It took too long to refuse");
+  });
+}
+
+for (
+  const [what, bytes, values] of [
+    ["texts that end before their page", [1, 0, 0, 0, 65, 0], { encoding: "PLAIN", count: 1 }],
+    ["texts that end behind their page", [9, 0, 0, 0, 65], { encoding: "PLAIN", count: 1 }],
+    ["indices without a dictionary", [1, 2, 0], { encoding: "RLE_DICTIONARY", count: 1 }],
+    [
+      "indices without bits that never end",
+      [0, 255, 255, 255, 255, 15],
+      { encoding: "RLE_DICTIONARY", count: 5, dictionary: 1, version: 2 },
+    ],
+    // Prefixes 0 and 2 of texts of which the first has one letter: blocks of 128 in 4, the count, the first value, then deltas.
+    [
+      "a prefix longer than the text before",
+      [128, 1, 4, 2, 0, 4, 0, 0, 0, 0, 128, 1, 4, 2, 2, 0, 0, 0, 0, 0, 65, 66],
+      { encoding: "DELTA_BYTE_ARRAY", count: 2 },
+    ],
+    ["a block of no values", [0, 4, 2, 0, 0, 0], { encoding: "DELTA_BINARY_PACKED", count: 2 }],
+    ["a number that does not end", Array(300).fill(0x80), { encoding: "DELTA_BINARY_PACKED", count: 2 }],
+  ] as const
+) {
+  Deno.test(`checkValues() refuses ${what}`, () => {
+    const page = { type: "BYTE_ARRAY", dictionary: undefined, version: 1, ...values } as const;
+    assertThrows(() => checkValues({ bytes: new Uint8Array(bytes), offset: 0 }, page), RangeError);
+  });
+}
+
+Deno.test("checkThrift() refuses numbers, lists and structs that do not end", () => {
+  const nested = Array(100).fill(0x1c);
+  for (
+    const bytes of [[0x15, ...Array(20).fill(0x80)], [0x19, 0xf5, 0xff, 0xff, 0xff, 0x0f, 0], [0x18, 50, 0], nested, [
+      0x15,
+    ]]
+  ) {
+    assertThrows(() => checkThrift({ bytes: new Uint8Array(bytes), offset: 0 }), RangeError);
+  }
 });
 
 Deno.test("readColumns() names file and column that are damaged", async () => {
