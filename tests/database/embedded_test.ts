@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Database, DatabaseError, migrate, openDatabase } from "@pixl/core/database";
 import { PostgresBroker } from "@pixl/core/queue";
+import { MIGRATIONS } from "../../src/database/migrations/list.ts";
 import { embeddedTest } from "../support/databases.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -113,7 +114,7 @@ test("openDatabase() needs no permission but the folder", async (dir) => {
   await Deno.mkdir(`${dir}/db`);
   const allowed = [`--allow-read=${dir}/db`, `--allow-write=${dir}/db`, "--ignore-env"];
   const { stdout, stderr } = await (await child(dir, program, allowed)).output();
-  assertEquals(new TextDecoder().decode(stdout).trim(), "2", new TextDecoder().decode(stderr));
+  assertEquals(new TextDecoder().decode(stdout).trim(), String(MIGRATIONS.length), new TextDecoder().decode(stderr));
 
   const refused = await (await child(dir, program, [`--allow-read=${dir}/db`, "--ignore-env"])).output();
   assertStringIncludes(new TextDecoder().decode(refused.stderr), "it must be readable and writable");
@@ -238,7 +239,7 @@ test("PostgresBroker: a killed consumer's messages come back, confirmed ones do 
   const program = `
     import { PostgresBroker } from "${ROOT}src/queue/postgres/postgres_broker.ts";
     await using database = await openDatabase({ kind: "embedded", dir });
-    await using broker = new PostgresBroker(database.sql, { leaseMs: 200 });
+    await using broker = new PostgresBroker(database.sql, { leaseMs: 2_000 });
     await using subscription = await broker.subscribe("q", { prefetch: 3 });
     for (;;) {
       const delivery = await subscription.next();
