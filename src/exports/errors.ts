@@ -22,6 +22,7 @@ export type ExtractErrorCode =
   | "column-missing"
   | "wrong-type"
   | "unreadable-parquet"
+  | "csv-invalid"
   | "no-studies"
   | "access-refused";
 
@@ -33,6 +34,7 @@ const EXTRACT_KINDS: Readonly<Record<ExtractErrorCode, ErrorKind>> = {
   "column-missing": "input",
   "wrong-type": "input",
   "unreadable-parquet": "input",
+  "csv-invalid": "input",
   "no-studies": "input",
   "access-refused": "refused",
 };
@@ -89,6 +91,7 @@ export type ExportErrorCode =
   | "exists-different"
   | "latest-not-a-link"
   | "not-exported"
+  | "manifest-invalid"
   | "special-file"
   | "write-failed";
 
@@ -99,6 +102,7 @@ const EXPORT_KINDS: Readonly<Record<ExportErrorCode, ErrorKind>> = {
   "exists-different": "input",
   "latest-not-a-link": "input",
   "not-exported": "input",
+  "manifest-invalid": "input",
   "special-file": "input",
   "write-failed": "unavailable",
 };

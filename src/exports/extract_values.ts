@@ -2,6 +2,8 @@ import { dayToNumber } from "../calendar.ts";
 import { ExtractError } from "./errors.ts";
 import type { TableFiles } from "./table_files.ts";
 
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
 function wrongType(table: TableFiles, column: string, wanted: string): ExtractError {
   return new ExtractError("wrong-type", `Cannot use column '${column}' of '${table.label}': it must hold ${wanted}`);
 }
@@ -16,10 +18,22 @@ export function asText(value: unknown, table: TableFiles, column: string): strin
   throw wrongType(table, column, "text or whole numbers");
 }
 
+/** An id: a number, or text that is no usual number. `7`, `7n`, `7.0` and `"7"` are the same. */
+export type Key = number | string;
+
+/** An id of a table, to be looked up in another; numbers take less memory and time than text. `undefined` if there is none. */
+export function asKey(value: unknown, table: TableFiles, column: string): Key | undefined {
+  if (typeof value === "number" && Number.isSafeInteger(value)) return value;
+  if (typeof value === "bigint" && value >= -MAX_SAFE && value <= MAX_SAFE) return Number(value);
+  const text = asText(value, table, column);
+  const number = Number(text);
+  return Number.isSafeInteger(number) && String(number) === text ? number : text;
+}
+
 /** An id as a number. */
-export function asInteger(text: string, table: TableFiles): number {
-  const value = Number(text);
-  if (/^-?\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+export function asInteger(key: Key, table: TableFiles): number {
+  const value = Number(key);
+  if (/^-?\d+$/.test(String(key)) && Number.isSafeInteger(value)) return value;
   throw wrongType(table, "procedure_occurrence_id", "whole numbers of at most 2^53 - 1");
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { ExportError } from "./errors.ts";
-import { FileSink } from "./file_sink.ts";
 
 /** A file of an export. */
 export interface ExportedFile {
@@ -49,8 +49,20 @@ export async function findFiles(dir: string, options: { readonly signal?: AbortS
   return found;
 }
 
+/** Bytes that are hashed at a time. */
+const PIECE = 1 << 20;
+
+/** How files are copied. */
+export interface CopyFileOptions {
+  /** Stops it, but for the file that is being copied by the system. */
+  readonly signal?: AbortSignal;
+  /** Is told of bytes that are there and hashed. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
 /**
- * Copies a file, to a new one that only its owner can read, and waits for the disk.
+ * Copies a file to a new one that only its owner can read, and waits for the disk. The system copies, several times as fast as this program could; the
+ * copy is then read for its hash.
  *
  * @param from Its path. @param to The new path. @param options How to stop, and who is told of the bytes.
  * @returns Size and hash of what was written.
@@ -58,33 +70,73 @@ export async function findFiles(dir: string, options: { readonly signal?: AbortS
 export async function copyFile(
   from: string,
   to: string,
-  options: { readonly signal?: AbortSignal; readonly onBytes?: (bytes: number) => void } = {},
+  options: CopyFileOptions = {},
 ): Promise<{ bytes: number; sha256: string }> {
-  using source = await Deno.open(from);
-  using target = await Deno.open(to, { write: true, createNew: true, mode: 0o600 });
-  const sink = new FileSink(target);
-  const buffer = new Uint8Array(1 << 20);
-  for (let count = await source.read(buffer); count !== null; count = await source.read(buffer)) {
-    options.signal?.throwIfAborted();
-    await sink.write(buffer.subarray(0, count));
-    options.onBytes?.(count);
+  options.signal?.throwIfAborted();
+  await Deno.copyFile(from, to);
+  return await settleCopy(to, options);
+}
+
+/**
+ * Copies files, as {@linkcode copyFile} does, the next one while one is hashed.
+ *
+ * @param files From where to where each is copied. The folders must be there.
+ * @param options As for one file.
+ * @returns Size and hash of each, in order, when it is on the disk.
+ */
+export async function* copyFiles(
+  files: readonly { readonly from: string; readonly to: string }[],
+  options: CopyFileOptions = {},
+): AsyncGenerator<{ bytes: number; sha256: string }> {
+  const copy = (index: number) => {
+    const file = files[index];
+    return file === undefined ? Promise.resolve() : Deno.copyFile(file.from, file.to);
+  };
+  let copying = copy(0);
+  try {
+    for (const [index, { to }] of files.entries()) {
+      options.signal?.throwIfAborted();
+      await copying;
+      copying = copy(index + 1);
+      // What went wrong is thrown when its turn comes.
+      copying.catch(() => {});
+      yield await settleCopy(to, options);
+    }
+  } finally {
+    await copying.catch(() => {});
   }
-  return { sha256: await sink.finish(), bytes: sink.bytes };
+}
+
+async function settleCopy(path: string, options: CopyFileOptions): Promise<{ bytes: number; sha256: string }> {
+  // Windows has no such permissions.
+  if (Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
+  using file = await Deno.open(path, { read: true, write: true });
+  const syncing = file.sync();
+  const [hashed] = await Promise.all([hashFile(path, options), syncing]);
+  return { bytes: (await file.stat()).size, sha256: hashed };
 }
 
 /**
  * Hashes a file.
  *
- * @param path Its path. @param options How to stop.
+ * @param path Its path. @param options How to stop, and who is told of the bytes.
  * @returns SHA-256 in hexadecimal.
  */
-export async function hashFile(path: string, options: { readonly signal?: AbortSignal } = {}): Promise<string> {
-  using file = await Deno.open(path);
+export async function hashFile(path: string, options: CopyFileOptions = {}): Promise<string> {
+  await using file = await open(path, "r");
   const hash = createHash("sha256");
-  const buffer = new Uint8Array(1 << 20);
-  for (let count = await file.read(buffer); count !== null; count = await file.read(buffer)) {
+  // The next piece is read while one is hashed.
+  let [piece, next] = [new Uint8Array(PIECE), new Uint8Array(PIECE)];
+  let { bytesRead } = await file.read(piece);
+  while (bytesRead > 0) {
     options.signal?.throwIfAborted();
-    hash.update(buffer.subarray(0, count));
+    const reading = file.read(next);
+    // It is waited for below, unless hashing it is given up.
+    reading.catch(() => {});
+    hash.update(piece.subarray(0, bytesRead));
+    options.onBytes?.(bytesRead);
+    ({ bytesRead } = await reading);
+    [piece, next] = [next, piece];
   }
   return hash.digest("hex");
 }

@@ -16,20 +16,36 @@ export const ALL_EXTRACTS = "all_extracts";
  * @throws {ExportError} `latest-not-a-link` or `link-refused`.
  */
 export async function pointLatest(projectDir: string, timeSlug: string): Promise<boolean> {
-  const link = join(projectDir, "latest");
   const target = `${ALL_EXTRACTS}/${timeSlug}`;
-  const present = await readLink(link);
+  const present = await readLatest(projectDir);
   if (present === target) return true;
   if (present !== undefined && await isNewer(projectDir, basename(present), timeSlug)) return false;
-  const temporary = join(projectDir, ".latest.part");
-  await Deno.remove(temporary).catch(ignoreMissing);
-  await makeLink(target, temporary);
-  await Deno.rename(temporary, link);
-  await syncFolder(projectDir);
+  await pointLink(projectDir, target);
   return true;
 }
 
-async function readLink(link: string): Promise<string | undefined> {
+/**
+ * Points a project's `latest` at something else, by one rename.
+ *
+ * @param projectDir The project's folder. @param target What the link says.
+ */
+export async function pointLink(projectDir: string, target: string): Promise<void> {
+  const temporary = join(projectDir, ".latest.part");
+  await Deno.remove(temporary).catch(ignoreMissing);
+  await makeLink(target, temporary);
+  await Deno.rename(temporary, join(projectDir, "latest"));
+  await syncFolder(projectDir);
+}
+
+/**
+ * Reads what a project's `latest` says.
+ *
+ * @param projectDir The project's folder.
+ * @returns The link; its basename is the extract's folder name. `undefined` if there is none.
+ * @throws {ExportError} `latest-not-a-link`.
+ */
+export async function readLatest(projectDir: string): Promise<string | undefined> {
+  const link = join(projectDir, "latest");
   try {
     if ((await Deno.lstat(link)).isSymlink) return await Deno.readLink(link);
   } catch (error) {

@@ -7,8 +7,20 @@
 export * from "./errors.ts";
 export type { ExportedFile } from "./file_tree.ts";
 export { compareTimeSlugs } from "./latest_link.ts";
+export {
+  type Manifest,
+  type ManifestColumn,
+  type ManifestFile,
+  type ManifestProblem,
+  readManifest,
+  verifyExport,
+} from "./manifest.ts";
 export * from "./omop_extract.ts";
 export * from "./parquet_export.ts";
+export type { RadiologyRow } from "./radiology.ts";
 export * from "./slug.ts";
-export type { Column, ColumnType, Row, TableSchema, ValueOf } from "./table_schema.ts";
+export * from "./study_csv.ts";
+export type { DroppedCounts } from "./study_join.ts";
+export type { Compression } from "./parquet_encoder.ts";
+export type { CellOf, Column, ColumnType, JsonValue, Row, TableSchema, ValueOf } from "./table_schema.ts";
 export { writeTable, type WriteTableOptions, type WrittenFile } from "./write_table.ts";

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { ExtractError } from "./errors.ts";
 import { readSummary } from "./extract_summary.ts";
-import { asDay, asInteger, asText } from "./extract_values.ts";
-import { type Batch, checkColumns, readColumns } from "./read_columns.ts";
+import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
+import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
 import { findTable, type TableFiles } from "./table_files.ts";
 
 /** One study that an extract asks for, with the field names of a queue message. */
@@ -22,27 +22,12 @@ export interface Study {
   readonly extract_generated_timestamp: string;
 }
 
-/** Procedures that gave no study, by reason. */
-export interface DroppedCounts {
-  /** It has no accession number: not an image. */
-  noAccessionNumber: number;
-  /** Its person has no MRN in `PERSON_LINKS`. */
-  unknownPerson: number;
-  /** It has no `procedure_date`. */
-  noStudyDate: number;
-  /** Its MRN or accession number cannot travel: it holds control characters, or more than 256 characters. */
-  unusable: number;
-  /** Same MRN, accession number and day as one before. */
-  duplicate: number;
-}
-
 const COLUMNS = {
   people: ["person_id", "PrimaryMrn"],
   links: ["procedure_occurrence_id", "AccessionNumber"],
   procedures: ["procedure_occurrence_id", "person_id", "procedure_date"],
 } as const;
 
-type Index = ReadonlyMap<string, readonly string[]>;
 type Tables = Readonly<Record<keyof typeof COLUMNS, TableFiles>>;
 
 /**
@@ -122,65 +107,21 @@ export class OmopExtract {
    */
   async *studies(options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<Study> {
     const dropped = this.#dropped = noneDropped();
-    const mrns = await index(this.#tables.people, COLUMNS.people, options);
-    const accessionNumbers = await index(this.#tables.links, COLUMNS.links, options);
-    const given = new Set<string>();
-    for await (const batch of readColumns(this.#tables.procedures, COLUMNS.procedures, options)) {
-      for (const [mrn, number, day, id] of this.#join(batch, mrns, accessionNumbers, dropped)) {
-        const identity = JSON.stringify([mrn, number, day]);
-        if (!canTravel(mrn) || !canTravel(number)) dropped.unusable++;
-        else if (given.has(identity)) dropped.duplicate++;
-        else {
-          given.add(identity);
-          yield {
-            mrn,
-            accession_number: number,
-            study_date: day,
-            procedure_occurrence_id: asInteger(id, this.#tables.procedures),
-            project_name: this.projectSlug,
-            extract_generated_timestamp: this.extractTime,
-          };
-        }
-      }
+    const { people, links, procedures } = this.#tables;
+    const mrns = await readLinks(people, COLUMNS.people, options);
+    const accessionNumbers = await readLinks(links, COLUMNS.links, options);
+    const join = new StudyJoin(procedures, mrns, accessionNumbers, dropped);
+    const common = { project_name: this.projectSlug, extract_generated_timestamp: this.extractTime };
+    for await (const batch of readColumns(procedures, COLUMNS.procedures, options)) {
+      for (const study of join.studies(batch)) yield { ...study, ...common };
     }
-    if (given.size === 0) {
+    if (join.count === 0) {
       throw new ExtractError(
         "no-studies",
         `Cannot find a study in '${this.dir}': no procedure has a person with an MRN, an accession number and a date`,
       );
     }
   }
-
-  /** The inner join: MRN, accession number, day and id. */
-  *#join(
-    { rows, columns: [ids = [], people = [], dates = []] }: Batch,
-    mrns: Index,
-    accessionNumbers: Index,
-    dropped: DroppedCounts,
-  ): Generator<readonly [string, string, string, string]> {
-    const table = this.#tables.procedures;
-    for (let row = 0; row < rows; row++) {
-      const id = asText(ids[row], table, "procedure_occurrence_id") ?? "";
-      const person = asText(people[row], table, "person_id") ?? "";
-      const numbers = accessionNumbers.get(id);
-      const owners = mrns.get(person);
-      const day = asDay(dates[row], table);
-      if (numbers === undefined) dropped.noAccessionNumber++;
-      else if (owners === undefined) dropped.unknownPerson++;
-      else if (day === undefined) dropped.noStudyDate++;
-      else for (const mrn of owners) for (const number of numbers) yield [mrn, number, day, id];
-    }
-  }
-}
-
-function noneDropped(): DroppedCounts {
-  return { noAccessionNumber: 0, unknownPerson: 0, noStudyDate: 0, unusable: 0, duplicate: 0 };
-}
-
-/** What a queue message can hold. */
-function canTravel(identifier: string): boolean {
-  // deno-lint-ignore no-control-regex -- control characters are what it looks for
-  return /^[^\u0000-\u001f\u007f]{1,256}$/.test(identifier);
 }
 
 async function checkFolder(dir: string): Promise<void> {
@@ -194,25 +135,4 @@ async function checkFolder(dir: string): Promise<void> {
     }
   }
   throw new ExtractError("extract-missing", `Cannot find the folder '${dir}': give the folder that OMOP ES wrote`);
-}
-
-/** Every value that a key has; an inner join gives a row for each. */
-async function index(
-  table: TableFiles,
-  columns: readonly [string, string],
-  options: { readonly signal?: AbortSignal },
-): Promise<Index> {
-  const values = new Map<string, readonly string[]>();
-  for await (const batch of readColumns(table, columns, options)) {
-    const [keys = [], texts = []] = batch.columns;
-    for (let row = 0; row < batch.rows; row++) {
-      const key = asText(keys[row], table, columns[0]);
-      const text = asText(texts[row], table, columns[1]);
-      if (key === undefined || text === undefined) continue;
-      const known = values.get(key);
-      if (known === undefined) values.set(key, [text]);
-      else if (!known.includes(text)) values.set(key, [...known, text]);
-    }
-  }
-  return values;
 }

@@ -1,23 +1,17 @@
 import { dirname, join } from "node:path";
+import { normaliseTimestamp } from "../timestamp.ts";
 import { diskProblem } from "./disk.ts";
-import { ExportError } from "./errors.ts";
-import { copyFile, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { ExportError, TableError } from "./errors.ts";
+import { describeFile } from "./describe_file.ts";
+import { copyFiles, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
+import type { ManifestFile } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
+import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
 import { slugify, timeSlug } from "./slug.ts";
-import { Staging } from "./staging.ts";
-import type { TableSchema } from "./table_schema.ts";
+import { type Part, Staging } from "./staging.ts";
+import type { Row, TableSchema } from "./table_schema.ts";
 import { writeTable } from "./write_table.ts";
-
-/** A radiology report on its way out, without identifiers. */
-export interface RadiologyRow {
-  /** The image's pseudonym; null if there is no image. */
-  readonly image_identifier: string | null;
-  /** The OMOP id of the procedure. */
-  readonly procedure_occurrence_id: number | bigint;
-  /** The de-identified text of the report; null if there is none. */
-  readonly image_report: string | null;
-}
 
 /** How far a copy is. */
 export interface CopyProgress {
@@ -35,6 +29,8 @@ export interface CopyOptions {
   readonly signal?: AbortSignal;
   /** Is told after every piece of about a mebibyte. */
   readonly onProgress?: (progress: CopyProgress) => void;
+  /** Is told of each file that is on the disk. */
+  readonly onFile?: (file: ManifestFile) => void;
 }
 
 /** How an export is finished. */
@@ -53,12 +49,6 @@ export interface FinishedExport {
   readonly latest: boolean;
 }
 
-const RADIOLOGY = [
-  { name: "image_identifier", type: "string", optional: true },
-  { name: "procedure_occurrence_id", type: "int64" },
-  { name: "image_report", type: "string", optional: true },
-] as const satisfies TableSchema;
-
 /**
  * The export of one extract:
  *
@@ -66,6 +56,8 @@ const RADIOLOGY = [
  * <exports>/<project>/latest → all_extracts/<time>
  * <exports>/<project>/all_extracts/<time>/omop/public/…
  * <exports>/<project>/all_extracts/<time>/radiology/radiology.parquet
+ * <exports>/<project>/all_extracts/<time>/ehr/<name>.parquet            other tables
+ * <exports>/<project>/all_extracts/<time>/manifest.json                 every file with size, hash, rows and columns
  * ```
  *
  * What is copied and written stands in a hidden folder until {@linkcode finish} renames it, so that nobody sees half of an extract. A crash leaves
@@ -89,6 +81,7 @@ export class ParquetExport implements AsyncDisposable {
   /** The project's link to its newest extract. */
   readonly latest: string;
   readonly #exportDir: string;
+  readonly #extractTime: string;
   readonly #projectDir: string;
   #staging: Promise<Staging> | undefined;
 
@@ -104,9 +97,26 @@ export class ParquetExport implements AsyncDisposable {
     this.projectSlug = slugify(projectName);
     this.timeSlug = timeSlug(extractTime);
     this.#exportDir = exportDir;
+    this.#extractTime = normaliseTimestamp(extractTime) ?? extractTime;
     this.#projectDir = join(exportDir, this.projectSlug);
     this.dir = join(this.#projectDir, ALL_EXTRACTS, this.timeSlug);
     this.latest = join(this.#projectDir, "latest");
+  }
+
+  /**
+   * Lists what {@linkcode copyOmop} would copy. Writes nothing.
+   *
+   * @param extract The extract.
+   * @param options How to stop.
+   * @returns The files, by their paths in the export.
+   * @throws {ExportError} `special-file`, `export-dir-refused` or `write-failed`.
+   */
+  async findOmop(
+    extract: Pick<OmopExtract, "dir">,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<Pick<ExportedFile, "path" | "bytes">[]> {
+    const found = await this.#onDisk(() => findFiles(join(extract.dir, "public"), options));
+    return found.map(({ path, bytes }) => ({ path: `omop/public/${path}`, bytes }));
   }
 
   /**
@@ -116,22 +126,31 @@ export class ParquetExport implements AsyncDisposable {
    * @param options How to stop, and who is told.
    * @returns The files.
    * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`.
+   * @throws {ExtractError} `unreadable-parquet`, naming the file, if a parquet file has no footer that can be read.
    */
-  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ExportedFile[]> {
+  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
     const staging = await this.#stage();
     return await this.#onDisk(async () => {
       const source = join(extract.dir, "public");
       const found = await findFiles(source, options);
       const totalBytes = found.reduce((sum, file) => sum + file.bytes, 0);
       await staging.begin("omop");
-      const files: ExportedFile[] = [];
+      const paths = found.map(({ path }) => `omop/public/${path}`);
+      for (const path of paths) await Deno.mkdir(dirname(join(staging.dir, path)), { recursive: true, mode: 0o700 });
+      const files: ManifestFile[] = [];
       let bytes = 0;
-      for (const { path: name } of found) {
-        const path = `omop/public/${name}`;
-        const target = join(staging.dir, path);
-        await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
-        const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
-        files.push({ path, ...await copyFile(join(source, name), target, { ...options, onBytes }) });
+      const onBytes = (count: number) => {
+        options.onProgress?.({ path: paths[files.length] ?? "", bytes: bytes += count, totalBytes });
+      };
+      const pairs = found.map(({ path }) => ({
+        from: join(source, path),
+        to: join(staging.dir, "omop", "public", path),
+      }));
+      for await (const copied of copyFiles(pairs, { ...options, onBytes })) {
+        const path = paths[files.length] ?? "";
+        const file = { path, ...copied, ...await describeFile(join(staging.dir, path)) };
+        files.push(file);
+        options.onFile?.(file);
       }
       staging.complete("omop", files);
       return files;
@@ -150,12 +169,51 @@ export class ParquetExport implements AsyncDisposable {
   async writeRadiology(
     rows: Iterable<RadiologyRow> | AsyncIterable<RadiologyRow>,
     options: { readonly signal?: AbortSignal } = {},
-  ): Promise<ExportedFile & { readonly rows: number }> {
+  ): Promise<ManifestFile & { readonly rows: number }> {
     const staging = await this.#stage();
     await this.#onDisk(() => staging.begin("radiology"));
-    const path = "radiology/radiology.parquet";
-    const file = { path, ...await writeTable(join(staging.dir, path), RADIOLOGY, rows, options) };
-    staging.complete("radiology", [{ path, bytes: file.bytes, sha256: file.sha256 }]);
+    return await this.#write(staging, "radiology", "radiology", RADIOLOGY, rows, options);
+  }
+
+  /**
+   * Writes another table of the record system, such as one of EMAP, to `ehr/<name>.parquet`.
+   *
+   * @param name Its name: letters, digits, `-` and `_`.
+   * @param schema The columns.
+   * @param rows The rows.
+   * @param options How to stop.
+   * @returns The file.
+   * @throws {ExportError} `export-dir-refused` or `export-busy`.
+   * @throws {TableError} If the name or a row is wrong, or the disk is full.
+   */
+  async writeTable<const S extends TableSchema>(
+    name: string,
+    schema: S,
+    rows: Iterable<Row<NoInfer<S>>> | AsyncIterable<Row<NoInfer<S>>>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<ManifestFile & { readonly rows: number }> {
+    if (!/^[A-Za-z0-9_-]{1,100}$/.test(name)) {
+      throw new TableError("bad-schema", `Cannot write a table named '${name}': use letters, digits, '-' and '_'`);
+    }
+    const staging = await this.#stage();
+    if (!staging.has("ehr")) await this.#onDisk(() => staging.begin("ehr"));
+    return await this.#write(staging, "ehr", name, schema, rows, options);
+  }
+
+  async #write<const S extends TableSchema>(
+    staging: Staging,
+    part: Part,
+    name: string,
+    schema: S,
+    rows: Iterable<Row<NoInfer<S>>> | AsyncIterable<Row<NoInfer<S>>>,
+    options: { readonly signal?: AbortSignal },
+  ): Promise<ManifestFile & { readonly rows: number }> {
+    const path = `${part}/${name}.parquet`;
+    const target = join(staging.dir, path);
+    const metadata = { "pixl.project": this.projectSlug, "pixl.extract_time": this.#extractTime };
+    const written = await writeTable(target, schema, rows, { ...options, metadata });
+    const file = { path, ...written, schema: (await describeFile(target)).schema };
+    staging.complete(part, [file]);
     return file;
   }
 

@@ -1,19 +1,19 @@
 // What is used of @dsnp/parquetjs. Its own types say `number[]` of all values and bring those of 90 packages.
-import type { Encodable } from "./table_schema.ts";
-
 export interface ParquetField {
   name: string;
   path: string[];
+  primitiveType?: string;
+  typeLength?: number;
+  encoding: string;
+  compression: string;
+  statistics: false;
+  rLevelMax: number;
+  dLevelMax: number;
+  isNested: boolean;
 }
 
-export class ParquetSchema {
-  constructor(
-    schema: Record<
-      string,
-      { type: string; optional: boolean; compression: "SNAPPY"; statistics: false }
-    >,
-  );
-  readonly fieldList: readonly ParquetField[];
+export interface ParquetSchema {
+  fieldList: readonly ParquetField[];
 }
 
 export interface RowBuffer {
@@ -22,7 +22,7 @@ export interface RowBuffer {
   columnData: Record<
     string,
     {
-      values: Encodable[];
+      values: readonly (string | number | bigint | boolean)[];
       dlevels: number[];
       rlevels: number[];
       distinct_values: Set<never>;
@@ -37,6 +37,10 @@ export interface Output {
   end(done: (error?: unknown) => void): void;
 }
 
+export interface RowGroupMetadata {
+  columns: { meta_data: { statistics?: Statistics } }[];
+}
+
 export class ParquetEnvelopeWriter {
   static openStream(
     schema: ParquetSchema,
@@ -44,7 +48,10 @@ export class ParquetEnvelopeWriter {
     options: { pageIndex: false; pageSize: number },
   ): Promise<ParquetEnvelopeWriter>;
   bloomFilters: Record<string, never>;
+  rowCount: unknown;
+  rowGroups: RowGroupMetadata[];
   writeHeader(): Promise<unknown>;
+  writeSection(bytes: Uint8Array): Promise<unknown>;
   writeBloomFilters(): void;
   writeIndex(): void;
   writeFooter(metadata: Record<string, never>): Promise<unknown>;
@@ -56,3 +63,64 @@ export class ParquetWriter {
   rowBuffer: RowBuffer;
   close(): Promise<void>;
 }
+
+export const PARQUET_COMPRESSION_METHODS: Record<
+  string,
+  { deflate(bytes: Uint8Array): Uint8Array; inflate(bytes: Uint8Array): Uint8Array }
+>;
+
+export function serializeThrift(value: FileMetaData): Uint8Array;
+
+export class Statistics {
+  constructor(values: { null_count: number; min_value?: Uint8Array; max_value?: Uint8Array });
+}
+
+export class SchemaElement {
+  constructor(values: {
+    name: string;
+    type?: number;
+    type_length?: number;
+    repetition_type?: number;
+    num_children?: number;
+    converted_type?: number;
+    scale?: number;
+    precision?: number;
+  });
+}
+
+declare class KeyValue {
+  constructor(values: { key: string; value: string });
+}
+
+declare class ColumnOrder {
+  constructor(values: { TYPE_ORDER: Record<string, never> });
+}
+
+export class FileMetaData {
+  version: number;
+  schema: SchemaElement[];
+  num_rows: unknown;
+  row_groups: RowGroupMetadata[];
+  key_value_metadata: KeyValue[];
+  created_by: string;
+  column_orders: ColumnOrder[];
+}
+
+/** The encodings by name. */
+export interface Codecs {
+  [name: string]: { encodeValues(type: string, values: readonly (string | number | bigint | boolean)[]): Uint8Array };
+}
+
+/** The structs of parquet.thrift, a CommonJS module. */
+declare const thrift: {
+  Type: Record<string, number>;
+  ConvertedType: Record<string, number>;
+  Encoding: Record<string, number>;
+  FieldRepetitionType: Record<string, number>;
+  Statistics: typeof Statistics;
+  SchemaElement: typeof SchemaElement;
+  KeyValue: typeof KeyValue;
+  ColumnOrder: typeof ColumnOrder;
+  FileMetaData: typeof FileMetaData;
+};
+export default thrift;

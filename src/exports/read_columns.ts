@@ -1,8 +1,9 @@
-import { type FileHandle, open } from "node:fs/promises";
-import { type AsyncBuffer, type FileMetaData, type ParquetParsers, parquetScan, parquetSchema } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
+import { type FileMetaData, type ParquetParsers, parquetSchema, type RowGroup } from "hyparquet";
+import { DEFAULT_PARSERS } from "hyparquet/convert";
 import { dayFromNumber } from "../calendar.ts";
+import { readChunk } from "./column_chunk.ts";
 import { ExtractError } from "./errors.ts";
+import { openParquet, type ParquetFile, readable, readFooter } from "./parquet_file.ts";
 import type { TableFiles } from "./table_files.ts";
 
 /** Some rows of a table, by column. */
@@ -13,20 +14,27 @@ export interface Batch {
   readonly columns: readonly ArrayLike<unknown>[];
 }
 
+/** More rows in a group than any writer makes would only be memory. */
+const MAX_GROUP_ROWS = 1 << 26;
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 const MS_PER_DAY = 86_400_000n;
 
+/** The day; what no day is, so that it is refused, if the year has not four digits. */
 function dayOf(count: bigint, perDay: bigint): string {
   const rest = ((count % perDay) + perDay) % perDay;
-  return dayFromNumber(Number((count - rest) / perDay));
+  return dayFromNumber(Number((count - rest) / perDay)) || "outside";
 }
 
 /** Dates and times become their day, as text, so that no time zone can move it; text must be UTF-8, since a replaced letter is another patient. */
-const parsers: Partial<ParquetParsers> = {
-  dateFromDays: dayFromNumber,
+const parsers: ParquetParsers = {
+  ...DEFAULT_PARSERS,
+  dateFromDays: (days) => dayFromNumber(days) || "outside",
   timestampFromMilliseconds: (count) => dayOf(count, MS_PER_DAY),
   timestampFromMicroseconds: (count) => dayOf(count, MS_PER_DAY * 1_000n),
   timestampFromNanoseconds: (count) => dayOf(count, MS_PER_DAY * 1_000_000n),
-  stringFromBytes: (bytes) => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes),
+  stringFromBytes: (bytes) => utf8.decode(bytes),
 };
 
 /**
@@ -34,12 +42,12 @@ const parsers: Partial<ParquetParsers> = {
  *
  * @param table Its files.
  * @param columns Names; upper and lower case are the same.
- * @throws {ExtractError} `unreadable-parquet`, `column-missing`, `table-missing` or `access-refused`.
+ * @throws {ExtractError} `unreadable-parquet`, `column-missing`, `wrong-type`, `table-missing` or `access-refused`.
  */
 export async function checkColumns(table: TableFiles, columns: readonly string[]): Promise<void> {
   for (const path of table.paths) {
     await using file = await openParquet(path);
-    await scan(file, path, columns);
+    findColumns(await readFooter(file, path), path, columns);
   }
 }
 
@@ -49,8 +57,8 @@ export async function checkColumns(table: TableFiles, columns: readonly string[]
  * @param table Its files.
  * @param columns Names; upper and lower case are the same.
  * @param options How to stop.
- * @returns The rows. Dates and times are `YYYY-MM-DD`, 64-bit integers are bigints, missing values are null or undefined.
- * @throws {ExtractError} As {@linkcode checkColumns}.
+ * @returns The rows. Dates and times are `YYYY-MM-DD`, 64-bit integers are bigints, missing values are null.
+ * @throws {ExtractError} As {@linkcode checkColumns}; naming the file and the column that is damaged.
  */
 export async function* readColumns(
   table: TableFiles,
@@ -59,98 +67,59 @@ export async function* readColumns(
 ): AsyncGenerator<Batch> {
   for (const path of table.paths) {
     await using file = await openParquet(path);
-    const { ranges, read } = await scan(file, path, columns);
-    for (const range of ranges) {
+    const metadata = await readFooter(file, path);
+    const names = findColumns(metadata, path, columns);
+    for (const group of metadata.row_groups) {
       options.signal?.throwIfAborted();
-      yield await read(range);
+      const rows = Number(group.num_rows);
+      if (rows === 0) continue;
+      const data: ArrayLike<unknown>[] = [];
+      for (const name of names) {
+        data.push(await readable(path, () => readGroup(file, metadata, group, name), name));
+      }
+      yield { rows, columns: data };
     }
   }
 }
 
-interface Range {
-  readonly rowStart: number;
-  readonly rowEnd: number;
-}
-
-async function scan(file: AsyncBuffer, path: string, columns: readonly string[]): Promise<{
-  ranges: readonly Range[];
-  read: (range: Range) => Promise<Batch>;
-}> {
-  const { found, present } = await readable(path, async () => {
-    const found = await parquetScan({ file, compressors, parsers, useOffsetIndex: false });
-    return { found, present: new Map(columnNames(found.metadata).map((name) => [name.toLowerCase(), name])) };
+/** The names in the file of columns that hold one value a row. */
+function findColumns(metadata: FileMetaData, path: string, columns: readonly string[]): string[] {
+  // Those at the top: a list or a struct has columns within.
+  const present = new Map(parquetSchema(metadata).children.map((child) => [child.element.name.toLowerCase(), child]));
+  return columns.map((column) => {
+    const found = present.get(column.toLowerCase());
+    if (found === undefined) {
+      throw new ExtractError(
+        "column-missing",
+        `Cannot find column '${column}' in '${path}': ask for an extract that has it`,
+      );
+    }
+    if (found.children.length > 0 || found.element.repetition_type === "REPEATED") {
+      throw new ExtractError("wrong-type", `Cannot use column '${column}' of '${path}': it must hold one value a row`);
+    }
+    return found.element.name;
   });
-  const names = columns.map((column) => {
-    const name = present.get(column.toLowerCase());
-    if (name !== undefined) return name;
-    throw new ExtractError(
-      "column-missing",
-      `Cannot find column '${column}' in '${path}': ask for an extract that has it`,
-    );
-  });
-  const read = (range: Range) =>
-    readable(path, async () => {
-      const rows = range.rowEnd - range.rowStart;
-      const data: ArrayLike<unknown>[] = [];
-      for (const column of names) {
-        const values: ArrayLike<unknown> = await found.readColumn({ column, ...range });
-        if (values.length !== rows) throw new Error(`'${column}' has ${values.length} values for ${rows} rows`);
-        data.push(values);
-      }
-      return { rows, columns: data };
-    });
-  return { ranges: found.ranges, read };
 }
 
-/** Those at the top: a list or a struct has columns within. */
-function columnNames(metadata: FileMetaData): string[] {
-  return parquetSchema(metadata).children.map(({ element }) => element.name);
-}
-
-async function readable<T>(path: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (cause) {
-    throw new ExtractError(
-      "unreadable-parquet",
-      `Cannot read '${path}': it is cut off or damaged, copy the extract again`,
-      {
-        cause,
-      },
-    );
+async function readGroup(
+  file: ParquetFile,
+  tree: FileMetaData,
+  group: RowGroup,
+  name: string,
+): Promise<ArrayLike<unknown>> {
+  const root = parquetSchema(tree);
+  const column = root.children.find(({ element }) => element.name === name);
+  const chunk = group.columns.find(({ meta_data }) =>
+    meta_data?.path_in_schema.length === 1 && meta_data.path_in_schema[0] === name
+  );
+  const metadata = chunk?.meta_data;
+  const rows = Number(group.num_rows);
+  if (column === undefined || metadata === undefined || metadata.type !== column.element.type) {
+    throw new RangeError("Column without data");
   }
-}
-
-async function openParquet(path: string): Promise<AsyncBuffer & AsyncDisposable> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path);
-  } catch (cause) {
-    throw new ExtractError("access-refused", `Cannot open '${path}': give this user, and Deno, read access`, { cause });
-  }
-  try {
-    return parquetBuffer(handle, (await handle.stat()).size);
-  } catch (cause) {
-    await handle.close();
-    throw cause;
-  }
-}
-
-function parquetBuffer(handle: FileHandle, byteLength: number): AsyncBuffer & AsyncDisposable {
-  return {
-    byteLength,
-    async slice(start, end = byteLength) {
-      // A damaged footer may ask for any range: refuse before allocating it.
-      if (!(start >= 0 && start <= end && end <= byteLength)) throw new RangeError("Range outside the file");
-      const bytes = new Uint8Array(end - start);
-      let done = 0;
-      while (done < bytes.length) {
-        const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
-        if (bytesRead === 0) throw new RangeError("File ends early");
-        done += bytesRead;
-      }
-      return bytes.buffer;
-    },
-    [Symbol.asyncDispose]: () => handle.close(),
-  };
+  if (!(rows <= MAX_GROUP_ROWS && Number(metadata.num_values) === rows)) throw new RangeError("Wrong count of values");
+  const { dictionary_page_offset: dictionary, data_page_offset: data } = metadata;
+  const start = Number(dictionary !== undefined && dictionary > 0n && dictionary < data ? dictionary : data);
+  const bytes = new Uint8Array(await file.slice(start, start + Number(metadata.total_compressed_size)));
+  return readChunk({ bytes, metadata, schemaPath: [root, column], parsers }, rows);
 }

@@ -1,14 +1,17 @@
 import { TableError } from "./errors.ts";
 import type { ColumnValues } from "./parquet_encoder.ts";
-import { type Converter, CONVERTERS, type Encodable, type TableSchema } from "./table_schema.ts";
+import { type Converter, converterOf, type Encodable } from "./column_values.ts";
+import type { TableSchema } from "./table_schema.ts";
 
 interface OpenColumn {
   readonly name: string;
   readonly optional: boolean;
+  readonly list: boolean;
   readonly convert: Converter;
   readonly wanted: string;
   values: Encodable[];
-  present: number[];
+  definitions: number[];
+  repetitions: number[];
 }
 
 /** Collects rows by column, checking every value. */
@@ -19,9 +22,9 @@ export class RowGroup {
 
   /** @param schema The columns. */
   constructor(schema: TableSchema) {
-    this.#columns = schema.map(({ name, type, optional = false }) => {
-      const [convert, wanted] = CONVERTERS[type];
-      return { name, optional, convert, wanted, values: [], present: [] };
+    this.#columns = schema.map(({ name, type, optional = false, list = false }) => {
+      const [convert, wanted] = converterOf(type);
+      return { name, optional, list, convert, wanted, values: [], definitions: [], repetitions: [] };
     });
   }
 
@@ -37,10 +40,12 @@ export class RowGroup {
 
   /** Gives away what it has and is empty again. */
   take(): { rows: number; columns: readonly ColumnValues[] } {
-    const taken = { rows: this.#rows, columns: this.#columns.map(({ values, present }) => ({ values, present })) };
+    const columns = this.#columns.map(({ values, definitions, repetitions }) => ({ values, definitions, repetitions }));
+    const taken = { rows: this.#rows, columns };
     for (const column of this.#columns) {
       column.values = [];
-      column.present = [];
+      column.definitions = [];
+      column.repetitions = [];
     }
     this.#rows = this.#bytes = 0;
     return taken;
@@ -70,15 +75,40 @@ export class RowGroup {
   }
 
   #put(column: OpenColumn, value: unknown, number: number): void {
+    const { optional, list, definitions, repetitions } = column;
     if (value === null || value === undefined) {
-      if (!column.optional) throw bad(number, `column '${column.name}' must have a value`);
-      column.present.push(0);
+      if (!optional) throw bad(number, `column '${column.name}' must have a value`);
+      definitions.push(0);
+      if (list) repetitions.push(0);
       return;
     }
+    const present = Number(optional);
+    if (!list) {
+      this.#putValue(column, value, number);
+      definitions.push(1);
+      return;
+    }
+    if (!Array.isArray(value)) throw bad(number, `column '${column.name}' must be a list`);
+    if (value.length === 0) {
+      definitions.push(present);
+      repetitions.push(0);
+    }
+    for (let i = 0; i < value.length; i++) {
+      this.#putValue(column, value[i], number);
+      definitions.push(present + 1);
+      repetitions.push(Math.min(i, 1));
+    }
+  }
+
+  #putValue(column: OpenColumn, value: unknown, number: number): void {
     const encodable = column.convert(value);
-    if (encodable === undefined) throw bad(number, `column '${column.name}' must be ${column.wanted}`);
+    if (encodable === undefined) {
+      throw bad(
+        number,
+        `column '${column.name}' must be ${column.list ? "a list of values, each " : ""}${column.wanted}`,
+      );
+    }
     column.values.push(encodable);
-    column.present.push(1);
     this.#bytes += typeof encodable === "string" ? encodable.length + 4 : 8;
   }
 }

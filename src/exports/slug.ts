@@ -8,6 +8,7 @@ const transliterate: (character: string) => string = unidecode;
 /** Where the package's tables are older than those of Python's Unidecode 1.3, as far as a name is likely to hold the character. */
 const CORRECTIONS = new Map(Object.entries({
   ...{ "№": "No. ", "™": "(tm)", "℠": "(sm)", "℗": "(p)", "℅": " c/o ", "℡": "TEL", "\u2126": "ohm" },
+  ...{ "℁": " a/s ", "℆": " c/u ", "℮": "e", "Ⅎ": "F", "ⅎ": "f", "↉": " 0/3 ", "⁊": "", "ヿ": "" },
   ...{ "¼": " 1/4", "½": " 1/2", "¾": " 3/4", "⅐": " 1/7 ", "⅑": " 1/9 ", "⅒": " 1/10 " },
   ...{ "₰": "Pf", "₱": "P", "₲": "G", "₳": "A", "₴": "UAH", "₵": "C|", "₶": "L", "₷": "Sm" },
   ...{ "₸": "T", "₹": "Rs", "₺": "L", "₻": "M", "₼": "m", "₽": "R", "₾": "l", "₿": "BTC" },
@@ -26,11 +27,24 @@ function toAscii(text: string): string {
   return text.replace(/[^\u0000-\u007f]/gu, (character) => {
     // Unidecode drops the control characters of Latin-1, where the package reads them as Windows-1252.
     if (character <= "\u009f") return "";
-    const correction = CORRECTIONS.get(character);
+    const correction = CORRECTIONS.get(character) ?? whiteOnBlack(character);
     if (correction !== undefined) return correction;
-    const ascii = transliterate(STYLED.test(character) ? character.normalize("NFKD") : character);
+    const ascii = transliterate(STYLED.test(character) ? plainForm(character) : character);
     return ascii.trimEnd() === "[?]" ? "" : ascii;
   });
+}
+
+/** What it is compatible with, if that is ASCII: Unidecode has no more. */
+function plainForm(character: string): string {
+  const plain = character.normalize("NFKD");
+  return /^[ -~]+$/.test(plain) ? plain : character;
+}
+
+/** Numbers in black or double circles, U+24EB to U+24FF, which Unicode says to be compatible with nothing. */
+function whiteOnBlack(character: string): string | undefined {
+  const index = character.charCodeAt(0) - 0x24eb;
+  if (index < 0 || index > 20) return undefined;
+  return index === 20 ? "0" : String(index < 10 ? index + 11 : index - 9);
 }
 
 /**

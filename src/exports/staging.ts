@@ -1,12 +1,19 @@
-import { dirname, join } from "node:path";
+import { open } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { describeFile } from "./describe_file.ts";
 import { diskProblem, syncFolder } from "./disk.ts";
 import { ExportError } from "./errors.ts";
-import { checkLinkable } from "./make_link.ts";
-import { type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { FileSink } from "./file_sink.ts";
+import { findFiles, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS } from "./latest_link.ts";
+import { checkLinkable } from "./make_link.ts";
+import { encodeManifest, MANIFEST_NAME, type ManifestFile, readManifest } from "./manifest.ts";
+import { linkFiles, recoverExtracts, replaceExtract, syncTree } from "./replace_extract.ts";
 
 /** What an export consists of: folders in the extract's folder. */
-export type Part = "omop" | "radiology";
+export type Part = "omop" | "radiology" | "ehr";
+
+const PARTS: readonly Part[] = ["omop", "radiology", "ehr"];
 
 /**
  * The hidden folder in which an export is made, beside the one that it becomes. While it is open no other export of the project runs: it holds a lock
@@ -15,19 +22,23 @@ export type Part = "omop" | "radiology";
 export class Staging implements AsyncDisposable {
   /** The hidden folder. */
   readonly dir: string;
+  readonly #projectDir: string;
+  readonly #timeSlug: string;
   readonly #target: string;
   readonly #lock: Deno.FsFile;
-  readonly #parts = new Map<Part, readonly ExportedFile[]>();
+  readonly #parts = new Map<Part, readonly ManifestFile[]>();
   #closed = false;
 
   private constructor(projectDir: string, timeSlug: string, lock: Deno.FsFile) {
+    this.#projectDir = projectDir;
+    this.#timeSlug = timeSlug;
     this.dir = join(projectDir, ALL_EXTRACTS, `.${timeSlug}.staging`);
     this.#target = join(projectDir, ALL_EXTRACTS, timeSlug);
     this.#lock = lock;
   }
 
   /**
-   * Takes the project's lock and removes what a crash has left.
+   * Takes the project's lock, finishes what a crash has interrupted and removes what it has left.
    *
    * @param exportDir The folder of all exports. @param projectDir The project's folder in it. @param timeSlug The extract's folder name.
    * @returns An empty staging folder.
@@ -38,9 +49,7 @@ export class Staging implements AsyncDisposable {
     const lock = await lockProject(projectDir);
     const staging = new Staging(projectDir, timeSlug, lock);
     try {
-      for await (const { name } of Deno.readDir(join(projectDir, ALL_EXTRACTS))) {
-        if (/^\..*\.staging$/.test(name)) await Deno.remove(join(projectDir, ALL_EXTRACTS, name), { recursive: true });
-      }
+      await recoverExtracts(projectDir);
       await Deno.mkdir(staging.dir, { mode: 0o700 });
       return staging;
     } catch (cause) {
@@ -52,30 +61,77 @@ export class Staging implements AsyncDisposable {
   /** Makes an empty folder for a part. */
   async begin(part: Part): Promise<void> {
     this.#parts.delete(part);
-    await Deno.remove(join(this.dir, part), { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await Deno.remove(join(this.dir, part), { recursive: true }).catch(ignoreMissing);
     await Deno.mkdir(join(this.dir, part), { mode: 0o700 });
   }
 
-  /** Says that a part is whole. */
-  complete(part: Part, files: readonly ExportedFile[]): void {
-    this.#parts.set(part, files);
+  /** Whether a part is whole. */
+  has(part: Part): boolean {
+    return this.#parts.has(part);
+  }
+
+  /** Says that a part is whole, or that files were added to it. */
+  complete(part: Part, files: readonly ManifestFile[]): void {
+    const names = new Set(files.map(({ path }) => path));
+    const others = (this.#parts.get(part) ?? []).filter(({ path }) => !names.has(path));
+    this.#parts.set(part, [...others, ...files]);
   }
 
   /**
-   * Puts the parts that are whole into their place.
+   * Puts the export into its place: the parts that are whole here, those that were exported before and not made anew, and the manifest.
    *
    * @param options Whether to replace, and how to stop.
    * @returns Whether anything changed.
    * @throws {ExportError} `exists-different`, or `not-exported` if there is nothing, here or there.
    */
   async publish(options: { readonly replace?: boolean; readonly signal?: AbortSignal }): Promise<boolean> {
-    if (!await isFolder(this.#target)) return await this.#publishAll();
-    const absent: Part[] = [];
+    const there = await isFolder(this.#target);
+    if (this.#parts.size === 0) {
+      throw new ExportError("not-exported", `Cannot finish '${this.#target}': copy or write something first`);
+    }
+    const { kept, changed } = there ? await this.#compare(options) : { kept: [], changed: true };
+    for (const part of PARTS) {
+      if (!this.#parts.has(part)) await Deno.remove(join(this.dir, part), { recursive: true }).catch(ignoreMissing);
+    }
+    await linkFiles(this.#target, this.dir, kept, options);
+    const manifest = encodeManifest({
+      version: 1,
+      project: basename(this.#projectDir),
+      extract: this.#timeSlug,
+      files: [...this.#parts.values(), await this.#filesOf(kept, options)].flat(),
+    });
+    if (!changed && manifest === await textOf(join(this.#target, MANIFEST_NAME))) return false;
+    await writeSynced(join(this.dir, MANIFEST_NAME), manifest);
+    await syncTree(this.dir);
+    options.signal?.throwIfAborted();
+    if (there) await replaceExtract(this.#projectDir, this.#timeSlug, this.dir);
+    else {
+      await Deno.rename(this.dir, this.#target);
+      await syncFolder(dirname(this.#target));
+    }
+    this.#parts.clear();
+    return true;
+  }
+
+  /** Removes the staging folder and frees the lock. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      await Deno.remove(this.dir, { recursive: true }).catch(ignoreMissing);
+    } finally {
+      this.#lock.close();
+    }
+  }
+
+  /** Which files are only in the export that is there, and whether a part is only here or different. */
+  async #compare(
+    options: { readonly replace?: boolean; readonly signal?: AbortSignal },
+  ): Promise<{ kept: string[]; changed: boolean }> {
     const different: Part[] = [];
+    let absent = false;
     for (const [part, files] of this.#parts) {
-      if (!await isFolder(join(this.#target, part))) absent.push(part);
+      if (!await isFolder(join(this.#target, part))) absent = true;
       else if (!await this.#isThere(part, files, options)) different.push(part);
     }
     if (different.length > 0 && options.replace !== true) {
@@ -86,46 +142,13 @@ export class Staging implements AsyncDisposable {
         } to '${this.#target}': it is there with other content, use --replace to replace it`,
       );
     }
-    options.signal?.throwIfAborted();
-    for (const part of different) await Deno.rename(join(this.#target, part), join(this.dir, `replaced-${part}`));
-    for (const part of [...different, ...absent]) await Deno.rename(join(this.dir, part), join(this.#target, part));
-    await syncFolder(this.#target);
-    this.#parts.clear();
-    return different.length + absent.length > 0;
-  }
-
-  /** Removes the staging folder and frees the lock. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    try {
-      await Deno.remove(this.dir, { recursive: true });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    } finally {
-      this.#lock.close();
-    }
-  }
-
-  async #publishAll(): Promise<boolean> {
-    if (this.#parts.size === 0) {
-      throw new ExportError("not-exported", `Cannot finish '${this.#target}': copy or write something first`);
-    }
-    for await (const { name } of Deno.readDir(this.dir)) {
-      if (![...this.#parts.keys()].some((part) => part === name)) {
-        await Deno.remove(join(this.dir, name), { recursive: true });
-      }
-    }
-    await syncFolder(this.dir);
-    await Deno.rename(this.dir, this.#target);
-    await syncFolder(dirname(this.#target));
-    this.#parts.clear();
-    return true;
+    const kept = (await findFiles(this.#target, options)).map(({ path }) => path).filter((path) => this.#isKept(path));
+    return { kept, changed: absent || different.length > 0 };
   }
 
   async #isThere(
     part: Part,
-    files: readonly ExportedFile[],
+    files: readonly ManifestFile[],
     options: { readonly signal?: AbortSignal },
   ): Promise<boolean> {
     const present = await findFiles(join(this.#target, part), options);
@@ -138,6 +161,46 @@ export class Staging implements AsyncDisposable {
     }
     return true;
   }
+
+  /** What the manifest says of files that are taken over, missing ones too; of those that it does not know, what they are. */
+  async #filesOf(kept: readonly string[], options: { readonly signal?: AbortSignal }): Promise<ManifestFile[]> {
+    const known = await textOf(join(this.#target, MANIFEST_NAME)) === undefined || kept.length === 0
+      ? []
+      : (await readManifest(this.#target)).files.filter(({ path }) => this.#isKept(path));
+    const files = [...known];
+    for (const path of kept) {
+      if (known.some((file) => file.path === path)) continue;
+      const file = join(this.#target, path);
+      const { size: bytes } = await Deno.stat(file);
+      files.push({ path, bytes, sha256: await hashFile(file, options), ...await describeFile(file) });
+    }
+    return files;
+  }
+
+  /** Whether a file belongs to no part that was made anew. */
+  #isKept(path: string): boolean {
+    return path !== MANIFEST_NAME && ![...this.#parts.keys()].some((part) => path.startsWith(`${part}/`));
+  }
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    ignoreMissing(error);
+    return undefined;
+  }
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  await using file = await open(path, "w", 0o600);
+  const sink = new FileSink(file);
+  await sink.write(new TextEncoder().encode(text));
+  await sink.finish();
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
 async function isFolder(path: string): Promise<boolean> {

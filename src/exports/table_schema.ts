@@ -1,21 +1,30 @@
-import { normaliseTimestamp } from "../timestamp.ts";
-import { dayToNumber } from "../calendar.ts";
 import { TableError } from "./errors.ts";
 
 /**
  * What a column holds, and what is accepted for it. Nothing is converted silently.
  *
- * | type        | accepted                                                        | Parquet                          |
- * |-------------|-----------------------------------------------------------------|----------------------------------|
- * | `string`    | text without lone surrogates                                    | BYTE_ARRAY, UTF8                 |
- * | `int32`     | whole numbers from -2^31 to 2^31 - 1                            | INT32                            |
- * | `int64`     | bigints of 64 bits, and safe whole numbers                      | INT64                            |
- * | `double`    | numbers, not NaN                                                | DOUBLE                           |
- * | `boolean`   | `true` and `false`                                              | BOOLEAN                          |
- * | `date`      | `YYYY-MM-DD` of a day that exists                               | INT32, DATE                      |
- * | `timestamp` | a `Date`, or ISO 8601 text; without offset it is taken for UTC | INT64, TIMESTAMP_MICROS          |
+ * | type           | accepted                                                                                     | Parquet                 |
+ * |----------------|----------------------------------------------------------------------------------------------|-------------------------|
+ * | `string`       | text without lone surrogates                                                                 | BYTE_ARRAY, UTF8        |
+ * | `int32`        | whole numbers from -2^31 to 2^31 - 1                                                         | INT32                   |
+ * | `int64`        | bigints of 64 bits, and safe whole numbers                                                   | INT64                   |
+ * | `double`       | numbers, not NaN                                                                             | DOUBLE                  |
+ * | `boolean`      | `true` and `false`                                                                           | BOOLEAN                 |
+ * | `date`         | `YYYY-MM-DD` of a day that exists; no `Date`, which is another day in another time zone      | INT32, DATE             |
+ * | `timestamp`    | a `Date`, or ISO 8601 text; without offset it is taken for UTC                               | INT64, TIMESTAMP_MICROS |
+ * | `decimal(p,s)` | text or a number of at most `s` digits behind the point and `p` in all, or a bigint; `p` to 38 | INT64 (`p` to 18) or FIXED_LEN_BYTE_ARRAY, DECIMAL |
+ * | `json`         | what JSON can hold, but for null by itself                                                   | BYTE_ARRAY, JSON        |
  */
-export type ColumnType = "string" | "int32" | "int64" | "double" | "boolean" | "date" | "timestamp";
+export type ColumnType =
+  | "string"
+  | "int32"
+  | "int64"
+  | "double"
+  | "boolean"
+  | "date"
+  | "timestamp"
+  | "json"
+  | `decimal(${number},${number})`;
 
 /** A column of a table. */
 export interface Column {
@@ -25,86 +34,100 @@ export interface Column {
   readonly type: ColumnType;
   /** Whether values may be missing: null or undefined. @default {false} */
   readonly optional?: boolean;
+  /** Whether a value is a list of these; its elements must be there, it may be empty. @default {false} */
+  readonly list?: boolean;
+  /**
+   * Whether each row group says its least and greatest value, by which readers skip groups. They stand in the file's footer, for everyone to read: not
+   * for free text. Lists and `json` have none.
+   *
+   * @default {true, false for `string`}
+   */
+  readonly statistics?: boolean;
 }
 
 /** The columns of a table, in their order. */
 export type TableSchema = readonly Column[];
 
+/** What a column of type `json` can hold. */
+export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
+
 /** What is accepted for a column of each type. */
-export interface ValueOf {
-  /** Text. */
-  string: string;
-  /** A whole number. */
-  int32: number;
-  /** A whole number. */
-  int64: number | bigint;
-  /** A number. */
-  double: number;
-  /** True or false. */
-  boolean: boolean;
-  /** `YYYY-MM-DD`. */
-  date: string;
-  /** A date and time. */
-  timestamp: Date | string;
-}
+export type ValueOf<T extends ColumnType> = T extends "string" | "date" ? string
+  : T extends "int32" | "double" ? number
+  : T extends "int64" ? number | bigint
+  : T extends "boolean" ? boolean
+  : T extends "timestamp" ? Date | string
+  : T extends "json" ? Exclude<JsonValue, null>
+  : string | number | bigint;
+
+/** What is accepted for a column, or for each element of its list. */
+export type CellOf<C extends Column> = C extends { list: true } ? readonly ValueOf<C["type"]>[] : ValueOf<C["type"]>;
 
 /** What a row of such a table looks like. */
 export type Row<S extends TableSchema> =
-  & { readonly [C in S[number] as C extends { optional: true } ? never : C["name"]]: ValueOf[C["type"]] }
-  & { readonly [C in S[number] as C extends { optional: true } ? C["name"] : never]?: ValueOf[C["type"]] | null };
+  & { readonly [C in S[number] as C extends { optional: true } ? never : C["name"]]: CellOf<C> }
+  & { readonly [C in S[number] as C extends { optional: true } ? C["name"] : never]?: CellOf<C> | null };
 
-/** A value as parquetjs' encoders take it. */
-export type Encodable = string | number | bigint | boolean;
+/** Digits of a decimal, in all and behind the point. */
+export interface DecimalSize {
+  /** Digits in all, 1 to 38. */
+  readonly precision: number;
+  /** Of these behind the point. */
+  readonly scale: number;
+}
 
-/** Gives the encodable form of a value, or `undefined` if the column cannot hold it. */
-export type Converter = (value: unknown) => Encodable | undefined;
+/**
+ * Reads the size of a decimal from its type.
+ *
+ * @param type The column's type.
+ * @returns The size; `undefined` if it is no decimal, or none that Parquet's readers take.
+ */
+export function decimalSize(type: ColumnType): DecimalSize | undefined {
+  const [, precision = 0, scale = 0] = /^decimal\((\d+),(\d+)\)$/.exec(type)?.map(Number) ?? [];
+  return precision >= 1 && precision <= 38 && scale <= precision ? { precision, scale } : undefined;
+}
 
-const MAX_INT32 = 2 ** 31 - 1;
-const MAX_INT64 = 2n ** 63n - 1n;
+const SIMPLE_TYPES: readonly string[] = [
+  ...["string", "int32", "int64", "double", "boolean", "date", "timestamp", "json"],
+];
 
-/** The converter of each type, with the words for what it accepts. */
-export const CONVERTERS: Readonly<Record<ColumnType, readonly [Converter, string]>> = {
-  string: [(value) => typeof value === "string" && value.isWellFormed() ? value : undefined, "text in valid Unicode"],
-  int32: [
-    (value) => Number.isInteger(value) && Math.abs(Number(value) + 0.5) <= MAX_INT32 + 0.5 ? Number(value) : undefined,
-    "a whole number of 32 bits",
-  ],
-  int64: [(value) => {
-    if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : undefined;
-    return typeof value === "bigint" && value <= MAX_INT64 && value >= -MAX_INT64 - 1n ? value : undefined;
-  }, "a whole number of 64 bits"],
-  double: [(value) => typeof value === "number" && !Number.isNaN(value) ? value : undefined, "a number"],
-  boolean: [(value) => typeof value === "boolean" ? value : undefined, "true or false"],
-  date: [(value) => typeof value === "string" ? dayToNumber(value) : undefined, "a day as YYYY-MM-DD"],
-  timestamp: [microseconds, "a valid date and time"],
-};
-
-function microseconds(value: unknown): bigint | undefined {
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? undefined : BigInt(value.getTime()) * 1_000n;
-  const text = typeof value === "string" ? normaliseTimestamp(value) : undefined;
-  const parts = /^(.{19})(?:\.(\d+))?(.*)$/.exec(text ?? "");
-  if (parts === null) return undefined;
-  const [, time = "", fraction = "", zone = ""] = parts;
-  const ms = Date.parse(`${time}${zone || "Z"}`);
-  return Number.isNaN(ms) ? undefined : BigInt(ms) * 1_000n + BigInt(fraction.padEnd(6, "0"));
+/**
+ * Where a column's values are in the schema's tree: a list has two levels below its name.
+ *
+ * @param column The column.
+ * @returns The names on the way.
+ */
+export function columnPath({ name, list = false }: Column): string[] {
+  return list ? [name, "list", "element"] : [name];
 }
 
 /**
  * Checks a schema.
  *
  * @param schema The columns.
- * @throws {TableError} `bad-schema` if there is no column, or a name is empty or twice there.
+ * @throws {TableError} `bad-schema` if there is no column, a name is empty or twice there, or a type is none.
  */
 export function checkSchema(schema: TableSchema): void {
   if (schema.length === 0) throw new TableError("bad-schema", "Cannot write a table without columns");
   const names = new Set<string>();
-  for (const { name } of schema) {
-    if (name === "" || names.has(name)) {
+  const paths = new Set<string>();
+  for (const column of schema) {
+    const { name, type } = column;
+    // parquetjs joins paths by commas.
+    const path = columnPath(column).join(",");
+    if (name === "" || !name.isWellFormed() || names.has(name) || paths.has(path)) {
       throw new TableError(
         "bad-schema",
-        `Cannot write a table with the column name '${name}': names must be there, and once`,
+        `Cannot write a table with the column name '${name.toWellFormed()}': names must be there, and once`,
       );
     }
     names.add(name);
+    paths.add(path);
+    if (!SIMPLE_TYPES.includes(type) && decimalSize(type) === undefined) {
+      throw new TableError(
+        "bad-schema",
+        `Cannot write column '${name}' as '${type}': decimals have 1 to 38 digits, such as decimal(10,2)`,
+      );
+    }
   }
 }

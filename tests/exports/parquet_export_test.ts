@@ -51,6 +51,7 @@ async function tree(dir: string, prefix = ""): Promise<string[]> {
 const TIME = "2023-12-07t14-08-58";
 const WHOLE = [
   ".lock",
+  `all_extracts/${TIME}/manifest.json`,
   `all_extracts/${TIME}/omop/public/PERSON.parquet`,
   `all_extracts/${TIME}/omop/public/PROCEDURE_OCCURRENCE.parquet`,
   `all_extracts/${TIME}/omop/public/VISIT_OCCURRENCE.parquet`,
@@ -83,14 +84,14 @@ Deno.test("ParquetExport.copyOmop() copies folders and other files as well, with
   await using here = await scene();
   await Deno.mkdir(join(here.extract.dir, "public", "omop", "person"), { recursive: true });
   const big = new Uint8Array(3 << 20).fill(7);
-  await Deno.writeFile(join(here.extract.dir, "public", "omop", "person", "part-0.parquet"), big);
+  await Deno.writeFile(join(here.extract.dir, "public", "omop", "person", "part-0.bin"), big);
   await Deno.writeTextFile(join(here.extract.dir, "public", "README.md"), "Read me");
   await using parquetExport = here.export();
   const progress: { path: string; bytes: number; totalBytes: number }[] = [];
 
   const files = await parquetExport.copyOmop(here.extract, { onProgress: (step) => progress.push(step) });
 
-  const part = files.find(({ path }) => path === "omop/public/omop/person/part-0.parquet");
+  const part = files.find(({ path }) => path === "omop/public/omop/person/part-0.bin");
   assertEquals([part?.bytes, part?.sha256], [big.length, createHash("sha256").update(big).digest("hex")]);
   assert(files.some(({ path }) => path === "omop/public/README.md"));
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -371,7 +372,7 @@ Deno.test("ParquetExport.files() lists the parquet files with size and hash", as
   const files = await parquetExport.files();
   assertEquals(
     files.map(({ path }) => path),
-    WHOLE.slice(1, 5).map((path) => path.replace(`all_extracts/${TIME}/`, "")),
+    WHOLE.slice(2, 6).map((path) => path.replace(`all_extracts/${TIME}/`, "")),
   );
   for (const { path, bytes, sha256 } of files) {
     const content = await Deno.readFile(join(parquetExport.dir, path));

@@ -1,7 +1,9 @@
-import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { type Row, TableError, type TableSchema, writeTable } from "../../src/exports/mod.ts";
+import { VERSION } from "../../src/version.ts";
 import { FileSink } from "../../src/exports/file_sink.ts";
 import { writeRows } from "../../src/exports/write_table.ts";
 import { queryParquet, readMetadata, readRows } from "./read_back.ts";
@@ -15,6 +17,9 @@ const ALL = [
   { name: "b", type: "boolean", optional: true },
   { name: "d", type: "date", optional: true },
   { name: "t", type: "timestamp", optional: true },
+  { name: "dec", type: "decimal(10,2)", optional: true },
+  { name: "j", type: "json", optional: true },
+  { name: "l", type: "int32", list: true, optional: true },
 ] as const satisfies TableSchema;
 
 const REQUIRED = [{ name: "s", type: "string" }, { name: "i32", type: "int32" }] as const satisfies TableSchema;
@@ -131,9 +136,11 @@ Deno.test("writeTable() puts no value into the footer", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "report.parquet");
   await writeTable(path, [{ name: "report", type: "string" }], [{ report: "Findings of one person" }]);
-  const [group] = (await readMetadata(path)).row_groups;
-  assertEquals(group?.columns[0]?.meta_data?.statistics, undefined);
-  assertLess((await readMetadata(path)).metadata_length, 200);
+  const bytes = await Deno.readFile(path);
+  const { metadata_length } = await readMetadata(path);
+  const footer = new TextDecoder().decode(bytes.subarray(-metadata_length - 8));
+  assert(!footer.includes("Findings"));
+  assert(new TextDecoder().decode(bytes).includes("Findings"));
 });
 
 Deno.test("writeTable() keeps texts findable that UTF-16 and UTF-8 order differently", async () => {
@@ -158,6 +165,31 @@ Deno.test("writeTable() takes names that objects have for their own", async () =
     { list: columns.map((name) => `value of ${name}`) },
   ]);
 });
+
+Deno.test("writeTable() says in the footer who wrote what", async () => {
+  await using dir = await temporaryFolder();
+  const path = join(dir.path, "a.parquet");
+  await writeTable(path, REQUIRED, [{ s: "a", i32: 1 }], { metadata: { "pixl.project": "a-project" } });
+  const { key_value_metadata = [] } = await readMetadata(path);
+  assertEquals(Object.fromEntries(key_value_metadata.map(({ key, value }) => [key, value])), {
+    "pixl.project": "a-project",
+    "pixl.writer": `@pixl/core ${VERSION}`,
+    "pixl.rows": "1",
+  });
+});
+
+for (const compression of ["none", "snappy", "gzip", "zstd"] as const) {
+  Deno.test(`writeTable() compresses with ${compression}`, async () => {
+    await using dir = await temporaryFolder();
+    const path = join(dir.path, "a.parquet");
+    await writeTable(path, REQUIRED, [{ s: "a".repeat(10_000), i32: 1 }], { compression });
+    const [group] = (await readMetadata(path)).row_groups;
+    const names = { none: "UNCOMPRESSED", snappy: "SNAPPY", gzip: "GZIP", zstd: "ZSTD" } as const;
+    assertEquals(group?.columns.map(({ meta_data }) => meta_data?.codec), [names[compression], names[compression]]);
+    assertEquals((await Deno.stat(path)).size < 5_000, compression !== "none");
+    assertEquals(await queryParquet(path, "select length(s)::int n from rows"), [{ n: 10_000 }]);
+  });
+}
 
 const BAD: readonly (readonly [string, unknown])[] = [
   ["s", 1],
@@ -186,7 +218,34 @@ const BAD: readonly (readonly [string, unknown])[] = [
   ["t", "2024-02-30T00:00:00"],
   ["t", "2024-03-05"],
   ["t", 0],
+  ["dec", "0.291"],
+  ["dec", 0.1 + 0.2],
+  ["dec", "123456789.00"],
+  ["dec", "1e3"],
+  ["dec", ""],
+  ["dec", NaN],
+  ["dec", true],
+  ["j", withUndefined({})],
+  ["j", { a: NaN }],
+  ["j", [new Date(0)]],
+  ["j", 1n],
+  ["j", () => 0],
+  ["j", "\ud800"],
+  ["j", deep(200)],
+  ["l", 1],
+  ["l", "12"],
+  ["l", [1, null]],
+  ["l", ["1"]],
 ];
+
+/** A member that JSON leaves out. */
+function withUndefined(value: Record<string, unknown>): unknown {
+  return { ...value, a: undefined };
+}
+
+function deep(levels: number): unknown {
+  return levels === 0 ? 1 : [deep(levels - 1)];
+}
 
 /** What a caller without types may pass. */
 function untyped<S extends TableSchema = typeof ALL>(rows: unknown): Iterable<Row<S>> {
@@ -194,7 +253,7 @@ function untyped<S extends TableSchema = typeof ALL>(rows: unknown): Iterable<Ro
 }
 
 for (const [name, value] of BAD) {
-  Deno.test(`writeTable() refuses ${typeof value} ${String(value).toWellFormed()} in column '${name}'`, async () => {
+  Deno.test(`writeTable() refuses ${Deno.inspect(value).slice(0, 40)} in column '${name}'`, async () => {
     await using dir = await temporaryFolder();
     const error = await assertRejects(
       () => writeTable(join(dir.path, "bad.parquet"), ALL, untyped([{}, { [name]: value }, {}])),
@@ -230,8 +289,19 @@ Deno.test("writeTable() refuses a row that lacks a value or has an unknown one",
 
 Deno.test("writeTable() refuses a schema without columns or with a name twice", async () => {
   const column = { name: "a", type: "string" } as const;
-  for (const schema of [[], [column, column], [{ ...column, name: "" }]]) {
-    await assertRejects(() => writeTable("never.parquet", schema, []), TableError, "Cannot write a table");
+  for (
+    const schema of [
+      [],
+      [column, column],
+      [{ ...column, name: "" }],
+      [{ ...column, name: "\ud800" }],
+      [{ ...column, list: true }, { ...column, name: "a,list,element" }],
+      ...(["decimal(0,0)", "decimal(39,0)", "decimal(5,6)", "text"] as const).map((
+        type,
+      ) => [{ name: "a", type } as never]),
+    ]
+  ) {
+    await assertRejects(() => writeTable("never.parquet", schema, []), TableError, "Cannot write");
   }
 });
 
@@ -280,10 +350,14 @@ Deno.test({
   name: "writeTable() reports a full disk as one error",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
-    using full = await Deno.open("/dev/full", { write: true });
+    await using full = await open("/dev/full", "w");
     const rows = Array.from({ length: 20_000 }, (_, i32) => ({ i32 }));
     const error = await assertRejects(
-      () => writeRows("/data/a.parquet", new FileSink(full), ALL, rows, { rows: 8192, bytes: 1e6 }),
+      () =>
+        writeRows("/data/a.parquet", new FileSink(full), ALL, rows, {
+          ...{ rows: 8192, bytes: 1e6 },
+          ...{ compression: "snappy", metadata: {} },
+        }),
       TableError,
       "Cannot write '/data/a.parquet' (ENOSPC)",
     );

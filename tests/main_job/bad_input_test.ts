@@ -223,7 +223,20 @@ Deno.test("pixl --help works without any configuration", async () => {
   try {
     const { code, stdout } = await pixl(["--help"], { env: {}, cwd: dir });
     assertEquals(code, 0);
-    for (const command of ["migrate", "populate", "consume", "export", "upload", "status", "rate", "doctor", "demo"]) {
+    for (
+      const command of [
+        "migrate",
+        "populate",
+        "consume",
+        "export",
+        "verify",
+        "upload",
+        "status",
+        "rate",
+        "doctor",
+        "demo",
+      ]
+    ) {
       assertStringIncludes(stdout, command);
     }
   } finally {

@@ -11,6 +11,7 @@ import { reportCommand } from "./report.ts";
 import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
 import { uploadCommand } from "./upload.ts";
+import { verifyCommand } from "./verify.ts";
 
 /** Every command, in the order in which a study goes through them. */
 export const COMMANDS: readonly AnyCommand[] = [
@@ -18,6 +19,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   populateCommand,
   consumeCommand,
   exportCommand,
+  verifyCommand,
   uploadCommand,
   statusCommand,
   historyCommand,

@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { slugify, verifyExport } from "../../exports/mod.ts";
+import { configAccess, joinAccess } from "../access.ts";
+import type { PixlCommand } from "../command.ts";
+import { PartialError } from "../errors.ts";
+
+/** `pixl verify PROJECT [EXTRACT]`: compares an export with its manifest. */
+export const verifyCommand: PixlCommand<readonly [project: string, extract?: string], Record<string, never>> = {
+  define: (program) =>
+    program.command("verify")
+      .description("hash an export's files again and compare them with its manifest")
+      .argument("<project>", "the project's name or folder")
+      .argument("[extract]", "the extract's time or folder; without it, the project's latest"),
+  needs: () => ({}),
+  access: (config) => joinAccess(configAccess(config), { read: [config.exportDir] }),
+  async run({ config, screen, signal, json, print }, [project, extract]) {
+    const projectDir = join(config.exportDir, slugify(project));
+    const dir = extract === undefined ? join(projectDir, "latest") : join(projectDir, "all_extracts", slugify(extract));
+    using phase = screen.phase("verify", 0, "files");
+    const { manifest, problems } = await verifyExport(dir, { signal, onFile: () => phase.advance() });
+    const { files } = manifest;
+    if (json) print({ project: manifest.project, extract: manifest.extract, files: files.length, problems });
+    for (const { path, problem } of problems) screen.line(`  ${problem}: ${path}`);
+    if (problems.length > 0) {
+      throw new PartialError(`${problems.length} files in '${dir}' are not as the manifest says: export again`);
+    }
+    phase.done(`${files.length} files of ${manifest.project}/${manifest.extract} are as the manifest says`);
+  },
+};

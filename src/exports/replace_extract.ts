@@ -1,0 +1,111 @@
+import { basename, dirname, join } from "node:path";
+import { syncFolder } from "./disk.ts";
+import { copyFile, findFiles } from "./file_tree.ts";
+import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
+
+/** Where an extract waits, whole, to take its old one's place. Its basename is the extract's, so that `latest` may point here meanwhile. */
+const REPLACING = ".replacing";
+
+/** What is in such a folder can be removed at any time. */
+const LEFT = /^\..*\.staging$/;
+
+/**
+ * Replaces an extract's folder by another one. No system call that Deno has does this in one step, so `latest` points at the new folder where it waits
+ * while the names are changed: a reader of `latest` finds the old extract or the new one, whole, at any time, and after a crash too.
+ *
+ * @param projectDir The project's folder.
+ * @param timeSlug The extract's folder name.
+ * @param staged The new folder, whole and on the disk, in the same file system. It is gone afterwards.
+ */
+export async function replaceExtract(projectDir: string, timeSlug: string, staged: string): Promise<void> {
+  const waiting = join(projectDir, ALL_EXTRACTS, REPLACING);
+  await Deno.mkdir(waiting, { recursive: true, mode: 0o700 });
+  await Deno.rename(staged, join(waiting, timeSlug));
+  await syncFolder(waiting);
+  await takePlace(projectDir, timeSlug);
+}
+
+/**
+ * Finishes what a crash has interrupted, and removes what it has left.
+ *
+ * @param projectDir The project's folder.
+ */
+export async function recoverExtracts(projectDir: string): Promise<void> {
+  const all = join(projectDir, ALL_EXTRACTS);
+  for (const name of await namesIn(join(all, REPLACING))) await takePlace(projectDir, name);
+  for (const name of await namesIn(all)) if (LEFT.test(name)) await removeTree(join(all, name));
+}
+
+async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
+  const all = join(projectDir, ALL_EXTRACTS);
+  const [waiting, target] = [join(all, REPLACING, timeSlug), join(all, timeSlug)];
+  const [copy, old] = [join(all, `.${timeSlug}.staging`), join(all, `.${timeSlug}.old.staging`)];
+  const isLatest = basename(await readLatest(projectDir) ?? "") === timeSlug;
+  if (isLatest) await pointLink(projectDir, `${ALL_EXTRACTS}/${REPLACING}/${timeSlug}`);
+  await removeTree(copy);
+  await removeTree(old);
+  await Deno.mkdir(copy, { mode: 0o700 });
+  await linkFiles(waiting, copy, (await findFiles(waiting)).map(({ path }) => path));
+  await syncTree(copy);
+  await Deno.rename(target, old).catch(ignoreMissing);
+  await Deno.rename(copy, target);
+  await syncFolder(all);
+  if (isLatest) await pointLink(projectDir, `${ALL_EXTRACTS}/${timeSlug}`);
+  // By one rename it waits no more: half of it must never be taken for the whole.
+  await Deno.rename(waiting, copy);
+  await syncFolder(dirname(waiting));
+  await removeTree(copy);
+  await removeTree(old);
+}
+
+/**
+ * Gives files a second name in another folder; where the file system has no hard links they are copied. They are never changed in place.
+ *
+ * @param from The folder. @param to The other one.
+ * @param paths The files, below the folder. Nothing may be there in the other one.
+ * @param options How to stop.
+ */
+export async function linkFiles(
+  from: string,
+  to: string,
+  paths: readonly string[],
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  for (const path of paths) {
+    options.signal?.throwIfAborted();
+    const target = join(to, path);
+    await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    try {
+      await Deno.link(join(from, path), target);
+    } catch {
+      await copyFile(join(from, path), target, options);
+    }
+  }
+}
+
+/**
+ * Brings the names in a folder and all below it to the disk.
+ *
+ * @param dir The folder.
+ */
+export async function syncTree(dir: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(dir)) if (isDirectory) await syncTree(join(dir, name));
+  await syncFolder(dir);
+}
+
+async function namesIn(dir: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name);
+  } catch (error) {
+    ignoreMissing(error);
+    return [];
+  }
+}
+
+async function removeTree(path: string): Promise<void> {
+  await Deno.remove(path, { recursive: true }).catch(ignoreMissing);
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}

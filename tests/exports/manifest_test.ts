@@ -1,0 +1,179 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
+import {
+  ExportError,
+  ExtractError,
+  OmopExtract,
+  ParquetExport,
+  readManifest,
+  TableError,
+  verifyExport,
+} from "../../src/exports/mod.ts";
+import { temporaryFolder } from "./temporary_folder.ts";
+
+interface Scene extends AsyncDisposable {
+  readonly extract: OmopExtract;
+  readonly exports: string;
+  readonly dir: string;
+  export(): ParquetExport;
+}
+
+async function scene(): Promise<Scene> {
+  const folder = await temporaryFolder();
+  const [source, exports] = [join(folder.path, "extract"), join(folder.path, "exports")];
+  await writeSyntheticExtract(source, { studies: 3, project: "Test Project", extractTime: "2023-12-07 14:08:58" });
+  await Deno.mkdir(exports);
+  const extract = await OmopExtract.open(source);
+  const make = () => new ParquetExport("Test Project", extract.extractTime, exports);
+  return { extract, exports, dir: make().dir, export: make, [Symbol.asyncDispose]: folder[Symbol.asyncDispose] };
+}
+
+async function exportAll(here: Scene, reports = 2, replace = false): Promise<void> {
+  await using parquetExport = here.export();
+  await parquetExport.copyOmop(here.extract);
+  const row = { image_identifier: null, image_report: null };
+  const rows = Array.from({ length: reports }, (_, id) => ({ ...row, procedure_occurrence_id: id }));
+  await parquetExport.writeRadiology(rows);
+  await parquetExport.finish({ replace });
+}
+
+Deno.test("ParquetExport.finish() writes a manifest of every file", async () => {
+  await using here = await scene();
+  await Deno.writeTextFile(join(here.extract.dir, "public", "README.md"), "Read me");
+  await exportAll(here);
+  const { version, project, extract, files } = await readManifest(here.dir);
+  assertEquals([version, project, extract], [1, "test-project", "2023-12-07t14-08-58"]);
+  const sizes = await Promise.all(files.map(async ({ path }) => (await Deno.stat(join(here.dir, path))).size));
+  assertEquals(files.map(({ bytes }) => bytes), sizes);
+  assertEquals(files.map(({ path, rows }) => `${path} ${rows}`), [
+    "omop/public/PERSON.parquet 3",
+    "omop/public/PROCEDURE_OCCURRENCE.parquet 4",
+    "omop/public/README.md null",
+    "omop/public/VISIT_OCCURRENCE.parquet 4",
+    "radiology/radiology.parquet 2",
+  ]);
+  assertEquals(files.find(({ path }) => path.endsWith("README.md"))?.schema, null);
+  assertEquals(files.at(-1)?.schema, [
+    { name: "image_identifier", type: "UTF8", optional: true },
+    { name: "procedure_occurrence_id", type: "INT64", optional: false },
+    { name: "image_report", type: "UTF8", optional: true },
+  ]);
+});
+
+Deno.test("ParquetExport.copyOmop() refuses a parquet file without a footer, by its name", async () => {
+  await using here = await scene();
+  await Deno.writeTextFile(join(here.extract.dir, "public", "DEATH.parquet"), "PAR1");
+  const error = await assertRejects(() => exportAll(here), ExtractError, "DEATH.parquet");
+  assertEquals(error.code, "unreadable-parquet");
+});
+
+Deno.test("ParquetExport.writeTable() writes other tables, and refuses names that are no file's", async () => {
+  await using here = await scene();
+  await using parquetExport = here.export();
+  const schema = [{ name: "measurement", type: "double" }] as const;
+  await parquetExport.writeTable("emap_observations", schema, [{ measurement: 36.6 }]);
+  await parquetExport.writeTable("emap_visits", schema, []);
+  for (const name of ["", "..", "a/b", "a.b", "a\0"]) {
+    await assertRejects(() => parquetExport.writeTable(name, schema, []), TableError, "use letters");
+  }
+  await parquetExport.finish();
+  const { files } = await readManifest(parquetExport.dir);
+  assertEquals(files.map(({ path, rows }) => `${path} ${rows}`), [
+    "ehr/emap_observations.parquet 1",
+    "ehr/emap_visits.parquet 0",
+  ]);
+});
+
+Deno.test("ParquetExport.finish() keeps in the manifest what was exported before, as it was", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const before = await readManifest(here.dir);
+  await using parquetExport = here.export();
+  await parquetExport.writeTable("visits", [{ name: "id", type: "int32" }], [{ id: 1 }]);
+  await parquetExport.finish();
+  const after = await readManifest(here.dir);
+  assertEquals(after.files.filter(({ path }) => !path.startsWith("ehr/")), before.files);
+  assertEquals((await verifyExport(here.dir)).problems, []);
+});
+
+Deno.test("ParquetExport.finish() makes the manifest that an older export lacks", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const manifest = await readManifest(here.dir);
+  await Deno.remove(join(here.dir, "manifest.json"));
+  await using parquetExport = here.export();
+  await parquetExport.copyOmop(here.extract);
+  assertEquals((await parquetExport.finish()).unchanged, false);
+  assertEquals(await readManifest(here.dir), manifest);
+});
+
+Deno.test("ParquetExport.finish() keeps files that it did not make, and does not forget those that are missing", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  await Deno.mkdir(join(here.dir, "notes"));
+  await Deno.writeTextFile(join(here.dir, "notes", "a.txt"), "Keep me");
+  await Deno.remove(join(here.dir, "omop", "public", "PERSON.parquet"));
+  await using parquetExport = here.export();
+  await parquetExport.writeTable("visits", [{ name: "id", type: "int32" }], []);
+  await parquetExport.finish();
+  assertEquals(await Deno.readTextFile(join(here.dir, "notes", "a.txt")), "Keep me");
+  const problem = { path: "omop/public/PERSON.parquet", problem: "missing" } as const;
+  assertEquals((await verifyExport(here.dir)).problems, [problem]);
+});
+
+Deno.test("verifyExport() finds what is missing, changed and added, through latest too", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const latest = here.export().latest;
+  assertEquals((await verifyExport(latest)).problems, []);
+  const file = (name: string) => join(here.dir, "omop", "public", name);
+  await Deno.remove(file("PERSON.parquet"));
+  const bytes = await Deno.readFile(file("VISIT_OCCURRENCE.parquet"));
+  await Deno.writeFile(file("VISIT_OCCURRENCE.parquet"), bytes.with(20, (bytes[20] ?? 0) ^ 1));
+  await Deno.writeTextFile(file("EXTRA.parquet"), "");
+  assertEquals((await verifyExport(latest)).problems, [
+    { path: "omop/public/PERSON.parquet", problem: "missing" },
+    { path: "omop/public/VISIT_OCCURRENCE.parquet", problem: "changed" },
+    { path: "omop/public/EXTRA.parquet", problem: "unexpected" },
+  ]);
+});
+
+Deno.test("readManifest() refuses what is no manifest, and paths that lead out of it", async () => {
+  await using here = await scene();
+  const missing = await assertRejects(() => readManifest(here.dir), ExportError);
+  assertEquals(missing.code, "not-exported");
+  await exportAll(here);
+  const path = join(here.dir, "manifest.json");
+  const text = await Deno.readTextFile(path);
+  const bad = ["../x", "/etc/passwd", "a/../../b", "..", "a\\b", "a/.", ""].map((to) =>
+    text.replace("omop/public/PERSON.parquet", JSON.stringify(to).slice(1, -1))
+  );
+  for (const content of ["", "{}", text.slice(0, -5), ...bad]) {
+    await Deno.writeTextFile(path, content);
+    assertEquals((await assertRejects(() => readManifest(here.dir), ExportError)).code, "manifest-invalid", content);
+  }
+});
+
+Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or the new one while it replaces", async () => {
+  await using here = await scene();
+  await exportAll(here, 1);
+  const { latest } = here.export();
+  const rows = new Set<number | null>();
+  let [done, reads] = [false, 0];
+  const reader = (async () => {
+    while (!done) {
+      const { files } = await readManifest(latest);
+      for (const { path } of files) await Deno.stat(join(latest, path));
+      rows.add(files.at(-1)?.rows ?? null);
+      reads++;
+    }
+  })();
+  for (let round = 2; round < 8; round++) await exportAll(here, round, true);
+  done = true;
+  await reader;
+  assertEquals([rows.size > 1, reads > 10], [true, true]);
+  const left = (await Array.fromAsync(Deno.readDir(join(here.dir, "..")))).map(({ name }) => name).sort();
+  assertEquals(left, [".replacing", "2023-12-07t14-08-58"]);
+  assertEquals((await verifyExport(latest)).problems, []);
+});
