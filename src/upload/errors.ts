@@ -13,6 +13,7 @@ export type UploadErrorCode =
   | "timeout"
   | "verification-failed"
   | "exists-different"
+  | "not-found"
   | "invalid-name"
   | "source-changed"
   | "source-missing"
@@ -30,6 +31,7 @@ const MEANING: Readonly<Record<UploadErrorCode, { readonly kind: ErrorKind; read
   "timeout": { kind: "unavailable", retryable: true },
   "verification-failed": { kind: "unavailable", retryable: true },
   "exists-different": { kind: "input", retryable: false },
+  "not-found": { kind: "input", retryable: false },
   "invalid-name": { kind: "input", retryable: false },
   "source-changed": { kind: "input", retryable: false },
   "source-missing": { kind: "input", retryable: false },

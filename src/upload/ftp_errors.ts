@@ -51,6 +51,7 @@ const REMEDY: Readonly<Record<UploadErrorCode, string>> = {
   "timeout": "try again; if it stays, check that the firewall lets the server's passive ports through",
   "verification-failed": "try again",
   "exists-different": "remove the other file, or ask to replace it",
+  "not-found": "check the name",
   "invalid-name": "choose another name",
   "source-changed": "upload the file once it is complete",
   "source-missing": "check that the file is there and may be read",
