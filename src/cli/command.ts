@@ -13,6 +13,8 @@ export interface Context {
   readonly json: boolean;
   /** Prints that document. */
   print(document: unknown): void;
+  /** Prints text for programs on standard output, with a line end. */
+  printText(text: string): void;
 }
 
 /** A command of `pixl`: its words, what it needs and touches, and what it does. */

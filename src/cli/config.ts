@@ -56,6 +56,8 @@ export interface Config {
   readonly imageDir: string;
   /** Studies a second for a queue whose rate was never set. */
   readonly defaultRate: number;
+  /** Most studies of a queue at once after a pause, where it was never set. */
+  readonly defaultCapacity: number;
   /** Files that were read for it: secrets and certificates. */
   readonly files: readonly string[];
 }
@@ -73,6 +75,7 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
   const broker = needs.broker ? readBroker(settings) : undefined;
   const ftps = needs.ftps ? readFtps(settings) : undefined;
   const defaultRate = settings.number("PIXL_RATE", 5, { min: 0, max: 1_000_000 });
+  const defaultCapacity = settings.number("PIXL_RATE_CAPACITY", 5, { min: 1, max: 1_000_000, whole: true });
   settings.check();
   return {
     get database() {
@@ -87,6 +90,7 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
     exportDir: settings.optional("PIXL_EXPORT_DIR") ?? "exports",
     imageDir: settings.optional("PIXL_IMAGE_DIR") ?? "images",
     defaultRate,
+    defaultCapacity,
     files: settings.files,
   };
 }

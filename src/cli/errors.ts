@@ -16,6 +16,16 @@ export class ConfigError extends PixlError {
   }
 }
 
+/** No study has that accession number or pseudonym. Which is not said: it may identify a person. */
+export class StudyUnknownError extends PixlError {
+  override readonly code = "study-unknown";
+  override readonly kind = "input";
+
+  constructor() {
+    super("Cannot find that study in the ledger: give its accession number or its pseudonym as they stand there");
+  }
+}
+
 /** Some items failed, the others are done. */
 export class PartialError extends PixlError {
   override readonly code = "partial";

@@ -47,7 +47,7 @@ async function run(
   const read = openSettings(".env");
   await configureLogs(read("PIXL_LOG_LEVEL")?.trim(), screen);
   const config = readConfig(read, command.needs(args, options));
-  const context: Context = { config, screen, signal, json: options.json === true, print: printJson };
+  const context: Context = { config, screen, signal, json: options.json === true, print: printJson, printText };
   await command.run(context, args, options);
 }
 

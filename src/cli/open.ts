@@ -1,4 +1,4 @@
-import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase } from "../database/mod.ts";
+import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase, SharedRate } from "../database/mod.ts";
 import { type Broker, PostgresBroker, RabbitmqBroker } from "../queue/mod.ts";
 import { FtpsDestination } from "../upload/mod.ts";
 import type { BrokerConfig, Config } from "./config.ts";
@@ -41,6 +41,11 @@ export async function openLedger(config: Config, signal: AbortSignal): Promise<O
     throw error;
   }
   return { database, ledger: new Ledger(database), [Symbol.asyncDispose]: () => database[Symbol.asyncDispose]() };
+}
+
+/** The tokens of a queue, which its consumers share. */
+export function openRate(config: Config, database: Database, queue: string): SharedRate {
+  return new SharedRate(database, queue, { rate: config.defaultRate, capacity: config.defaultCapacity });
 }
 
 /** Opens the broker that is configured; a queue table is in the database. */

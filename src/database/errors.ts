@@ -15,6 +15,7 @@ import { type ErrorKind, PixlError } from "../errors.ts";
  * | `database-outdated`    | the tables are missing or older than this version: `pixl migrate`             |
  * | `database-newer`       | the tables were made by a newer version                                       |
  * | `migration-changed`    | a migration was applied with another text                                     |
+ * | `adoption-refused`     | tables of the Python PIXL have rows that break a rule: the text says which    |
  * | `value-refused`        | a value breaks a rule of the table                                            |
  * | `transition-refused`   | a study cannot go from its state to that one                                  |
  */
@@ -29,6 +30,7 @@ export type DatabaseErrorCode =
   | "database-outdated"
   | "database-newer"
   | "migration-changed"
+  | "adoption-refused"
   | "value-refused"
   | "transition-refused";
 
@@ -43,6 +45,7 @@ const KINDS: Readonly<Record<DatabaseErrorCode, ErrorKind>> = {
   "database-outdated": "configuration",
   "database-newer": "configuration",
   "migration-changed": "configuration",
+  "adoption-refused": "input",
   "value-refused": "input",
   "transition-refused": "input",
 };

@@ -13,6 +13,7 @@ const REASONS: Readonly<Record<DatabaseErrorCode, string>> = {
   "database-outdated": "its tables are missing or old, run 'pixl migrate'",
   "database-newer": "its tables are newer than this version, install the newer version",
   "migration-changed": "a migration was changed after it was applied",
+  "adoption-refused": "its rows break a rule",
   "value-refused": "the database does not take a value",
   "transition-refused": "its state does not allow that",
 };
@@ -39,6 +40,7 @@ const STATES: readonly (readonly [string, DatabaseErrorCode])[] = [
   ["55P03", "database-busy"],
   ["57014", "database-busy"],
   ["PX001", "transition-refused"],
+  ["PX002", "adoption-refused"],
   ["08", "database-unreachable"],
   ["22", "value-refused"],
   ["23", "value-refused"],
@@ -68,7 +70,9 @@ export function databaseErrorCode(error: unknown): DatabaseErrorCode {
 export function databaseError(action: string, error: unknown): Error {
   if (error instanceof PixlError) return error;
   const code = databaseErrorCode(error);
-  return new DatabaseError(code, `Cannot ${action}: ${REASONS[code]}`, { cause: error });
+  // The one text of a server that is shown: our own, in the first migration, and without identifiers.
+  const reason = code === "adoption-refused" && error instanceof Error ? error.message : REASONS[code];
+  return new DatabaseError(code, `Cannot ${action}: ${reason}`, { cause: error });
 }
 
 /**

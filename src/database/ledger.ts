@@ -3,22 +3,28 @@ import { run } from "./failure.ts";
 import * as claims from "./ledger/claims.ts";
 import * as exported from "./ledger/exports.ts";
 import * as extracts from "./ledger/extracts.ts";
+import { history } from "./ledger/history.ts";
 import * as overview from "./ledger/overview.ts";
 import * as publishing from "./ledger/publishing.ts";
 import type {
   Claim,
   Extract,
+  FailureCount,
   ImageToUpload,
   Lease,
   LedgerCall,
   RecordedTransfer,
   Registration,
   ReportRow,
+  RepublishScope,
+  SentCount,
   StateCount,
   Study,
+  StudyHistory,
   StudyKey,
   StudyKind,
   Transfer,
+  UnfinishedStudy,
   UnpublishedStudy,
 } from "./ledger/types.ts";
 import type { Queryable } from "./sql.ts";
@@ -145,14 +151,9 @@ export class Ledger {
     return this.#run(`note the failed ${kind}`, call, (sql) => claims.fail(sql, kind, study, reason));
   }
 
-  /** Makes an extract's studies that failed, or wait with a message that may be lost, wait as unpublished. @returns How many. */
-  republish(kind: StudyKind, extractId: number, call: LedgerCall = {}): Promise<number> {
-    return this.#run(`publish the ${kind}s again`, call, (sql) => publishing.republish(sql, kind, extractId));
-  }
-
-  /** Makes failed studies wait again, as unpublished. @returns How many. */
-  requeueFailed(kind: StudyKind, projectSlug?: string, call: LedgerCall = {}): Promise<number> {
-    return this.#run("requeue what failed", call, (sql) => claims.requeueFailed(sql, kind, projectSlug));
+  /** Makes an extract's studies wait as unpublished: those that failed, or all whose message may be lost too. @returns How many. */
+  republish(kind: StudyKind, extractId: number, scope: RepublishScope, call: LedgerCall = {}): Promise<number> {
+    return this.#run(`publish the ${kind}s again`, call, (sql) => publishing.republish(sql, kind, extractId, scope));
   }
 
   /** Images that are done and not yet exported, oldest row first. */
@@ -212,24 +213,50 @@ export class Ledger {
     return this.#run("mark the image exported", call, (sql) => exported.recordImageExported(sql, transfer));
   }
 
+  /**
+   * What became of a study.
+   *
+   * @param study Its accession number or its pseudonym.
+   * @returns One for each project that has it, and for each patient and day that the number stands for; none if it is not known.
+   */
+  history(study: string, call: LedgerCall = {}): Promise<readonly StudyHistory[]> {
+    return this.#run("look the study up", call, (sql) => history(sql, study));
+  }
+
+  /** Why studies of a project failed, the most frequent reason first. */
+  failures(projectSlug: string, call: LedgerCall = {}): Promise<readonly FailureCount[]> {
+    return this.#run("count the failures", call, (sql) => overview.failures(sql, projectSlug));
+  }
+
+  /** What of a project left, by destination and day. */
+  sent(projectSlug: string, call: LedgerCall = {}): Promise<readonly SentCount[]> {
+    return this.#run("count what left", call, (sql) => overview.sent(sql, projectSlug));
+  }
+
+  /** What of a project is not finished: images that have not left, then reports that are not there. */
+  async *unfinished(projectSlug: string, call: LedgerCall = {}): AsyncGenerator<UnfinishedStudy, void> {
+    for (const kind of ["image", "report"] as const) {
+      for (let after: number | undefined = 0; after !== undefined;) {
+        const from: number = after;
+        const page = await this.#run(
+          "list what is not finished",
+          call,
+          (sql) => overview.unfinishedPage(sql, projectSlug, kind, from, BATCH),
+        );
+        for (const { id: _, ...study } of page) yield study;
+        after = page.at(-1)?.id;
+      }
+    }
+  }
+
+  /** A project's extracts, oldest first. */
+  extracts(projectSlug: string, call: LedgerCall = {}): Promise<readonly Extract[]> {
+    return this.#run("list the extracts", call, (sql) => extracts.listExtracts(sql, projectSlug));
+  }
+
   /** How many studies are in each state, of one project or all. */
   summary(projectSlug?: string, call: LedgerCall = {}): Promise<readonly StateCount[]> {
     return this.#run("count the studies", call, (sql) => overview.summary(sql, projectSlug));
-  }
-
-  /** The rate that was set for a queue, in studies a second. */
-  rate(queue: string, call: LedgerCall = {}): Promise<number | undefined> {
-    return this.#run("read the rate", call, (sql) => overview.rate(sql, queue));
-  }
-
-  /** Keeps a queue's rate over restarts. @throws {RangeError} If it is not finite or negative. */
-  async setRate(queue: string, rate: number, call: LedgerCall = {}): Promise<void> {
-    if (!(rate >= 0 && rate < Infinity)) {
-      throw new RangeError(
-        `Cannot set the rate as 'rate' must be a finite number of at least 0: current value is ${rate}`,
-      );
-    }
-    await this.#run("set the rate", call, (sql) => overview.setRate(sql, queue, rate));
   }
 
   #run<T>(

@@ -31,15 +31,14 @@ export async function migrate(
   return await applyMigrations(database, MIGRATIONS, options);
 }
 
-/** Names of the steps that are still to be applied, in order. @throws {DatabaseError} As {@linkcode migrate}. */
+/** The steps that are still to be applied, in order. @throws {DatabaseError} As {@linkcode migrate}. */
 export async function pendingMigrations(
   { sql }: Database,
   { signal }: { readonly signal?: AbortSignal } = {},
-): Promise<readonly string[]> {
+): Promise<readonly Migration[]> {
   return await run("read the state of the tables", async () => {
     const [row] = await sql<{ there: boolean }[]>`select to_regclass('pixl_pipeline.migration') is not null as there`;
-    const pending = row?.there ? await pendingAmong(sql, MIGRATIONS) : MIGRATIONS;
-    return pending.map(({ name }) => name);
+    return row?.there ? await pendingAmong(sql, MIGRATIONS) : MIGRATIONS;
   }, signal);
 }
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Database, Ledger, migrate, type StudyKind } from "../database/mod.ts";
+import { type Database, Ledger, migrate, SharedRate, type StudyKind } from "../database/mod.ts";
 import { OmopExtract } from "../exports/mod.ts";
 import { consumeQueues, type QueueService } from "../pipeline/consume_queues.ts";
 import { exportExtract } from "../pipeline/export_extract.ts";
@@ -61,6 +61,8 @@ export interface DemoResult {
 }
 
 const QUEUES = ["pacs", "ehr"] as const;
+/** Most studies at once; the demo is no archive to be spared. */
+const CAPACITY = 5;
 const KINDS: ReadonlyMap<string, StudyKind> = new Map([["pacs", "image"], ["ehr", "report"]]);
 
 /**
@@ -156,10 +158,11 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
       ["pacs", { kind: "image", service: httpStudyService(hospital.urls.pacs) }],
       ["ehr", { kind: "report", service: httpStudyService(hospital.urls.ehr) }],
     ]);
-    for (const queue of QUEUES) await ledger.setRate(queue, options.rate, { signal });
+    const rateOf = (queue: string) => new SharedRate(database, queue, { rate: options.rate, capacity: CAPACITY });
+    for (const queue of QUEUES) await rateOf(queue).set({ rate: options.rate }, { signal });
     using consuming = progress.phase("consume", waiting.pacs + waiting.ehr, "studies");
     const result = await consumeQueues(ledger, broker, services, {
-      defaultRate: options.rate,
+      rateOf,
       owner: crypto.randomUUID(),
       untilEmpty: true,
       signal,

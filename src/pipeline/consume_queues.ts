@@ -1,6 +1,6 @@
-import type { Ledger, StudyKind } from "../database/mod.ts";
+import type { Ledger, SharedRate, StudyKind } from "../database/mod.ts";
 import { type Broker, consume, type Consumer, type ConsumerCounts, type StudyMessage } from "../queue/mod.ts";
-import { followRate } from "./followed_rate.ts";
+import { openQueueRate } from "./queue_rate.ts";
 import { studyHandler } from "./study_handler.ts";
 import type { StudyService } from "./study_service.ts";
 
@@ -12,8 +12,8 @@ export interface QueueService {
 
 /** How {@linkcode consumeQueues} works. */
 export interface ConsumeQueuesOptions {
-  /** Studies a second for a queue whose rate was never set. */
-  readonly defaultRate: number;
+  /** The tokens of a queue, which all that consume it share. */
+  readonly rateOf: (queue: string) => SharedRate;
   /** Names this process in the ledger; unique among all that run. */
   readonly owner: string;
   /** Most studies of a queue in hand at once. @default {5} */
@@ -66,7 +66,7 @@ export async function consumeQueues(
 
   async function consumeQueue(queue: string, { kind, service }: QueueService): Promise<ConsumerCounts> {
     await broker.declare(queue);
-    await using rate = await followRate(ledger, queue, options.defaultRate);
+    await using rate = await openQueueRate(options.rateOf(queue), { signal: stop });
     const { concurrency, maxAttempts, handlerTimeoutMs, graceMs, onOutcome } = options;
     const consumer: Consumer = await consume(
       broker,

@@ -14,3 +14,16 @@ export class NotPopulatedError extends PixlError {
     );
   }
 }
+
+/** The ledger has no extract of a project. */
+export class ProjectUnknownError extends PixlError {
+  /** Always the same. */
+  override readonly code = "project-unknown";
+  /** Another name is needed. */
+  override readonly kind = "input";
+
+  /** Names the project. @param projectSlug As it was given. */
+  constructor(projectSlug: string) {
+    super(`Cannot find the project '${projectSlug}' in the ledger: 'pixl status' lists those there are`);
+  }
+}

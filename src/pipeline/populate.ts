@@ -1,18 +1,15 @@
 import type { Ledger, StudyKind } from "../database/mod.ts";
 import type { OmopExtract } from "../exports/mod.ts";
-import { type Broker, encodeMessage, messageId } from "../queue/mod.ts";
+import type { Broker } from "../queue/mod.ts";
+import { publishStudies, type PublishStudiesOptions } from "./publish_studies.ts";
 
 /** How {@linkcode populate} reports. */
-export interface PopulateOptions {
-  /** Ends it; what was published stays published and is not published again. */
-  readonly signal?: AbortSignal;
+export interface PopulateOptions extends PublishStudiesOptions {
   /**
    * Also publishes studies that failed, and those whose message a queue accepted before and nobody has finished: after a queue was lost or what made
    * studies fail was mended. A study that is asked for twice has its effect once. @default {false}
    */
   readonly again?: boolean;
-  /** Called when studies were accepted by a queue. */
-  readonly onPublished?: (queue: string, count: number) => void;
 }
 
 /** What {@linkcode populate} did. */
@@ -26,9 +23,6 @@ export interface PopulateResult {
   /** Messages that each queue accepted. */
   readonly published: Readonly<Record<string, number>>;
 }
-
-/** Messages between two marks in the ledger: at most so many are published twice after a crash, and the ledger absorbs them. */
-const BATCH = 500;
 
 /**
  * Registers an extract's studies in the ledger and publishes those that no queue has accepted yet. Running it again publishes nothing twice.
@@ -47,7 +41,7 @@ export async function populate(
   queues: ReadonlyMap<string, StudyKind>,
   options: PopulateOptions = {},
 ): Promise<PopulateResult> {
-  const { signal, onPublished } = options;
+  const { signal } = options;
   const abort = signal === undefined ? {} : { signal };
   for (const queue of queues.keys()) await broker.declare(queue, abort);
   const { extractId } = await ledger.registerExtract({
@@ -59,8 +53,8 @@ export async function populate(
   const registered = await ledger.registerStudies(extractId, extract.studies(abort), abort);
   const published: Record<string, number> = {};
   for (const [queue, kind] of queues) {
-    if (options.again) await ledger.republish(kind, extractId, abort);
-    published[queue] = await publishTo(queue, kind, extractId);
+    if (options.again) await ledger.republish(kind, extractId, "unfinished", abort);
+    published[queue] = await publishStudies(ledger, broker, queue, kind, extractId, options);
   }
   return {
     studies: registered.added + registered.known + registered.exported,
@@ -68,31 +62,4 @@ export async function populate(
     exported: registered.exported,
     published,
   };
-
-  async function publishTo(queue: string, kind: StudyKind, extractId: number): Promise<number> {
-    let count = 0;
-    for await (const batch of batches(ledger.unpublished(extractId, kind, abort), BATCH)) {
-      await broker.publish(
-        queue,
-        batch.map(({ id: _, ...study }) => ({ messageId: messageId(study), body: encodeMessage(study) })),
-        abort,
-      );
-      await ledger.markPublished(kind, batch.map(({ id }) => id), abort);
-      count += batch.length;
-      onPublished?.(queue, batch.length);
-    }
-    return count;
-  }
-}
-
-async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
-  let batch: T[] = [];
-  for await (const item of items) {
-    batch.push(item);
-    if (batch.length === size) {
-      yield batch;
-      batch = [];
-    }
-  }
-  if (batch.length > 0) yield batch;
 }

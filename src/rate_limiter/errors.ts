@@ -14,3 +14,16 @@ export class RateLimitTimeoutError extends PixlError {
     );
   }
 }
+
+/** A schedule cannot be read. */
+export class RateScheduleError extends PixlError {
+  /** Always the same. */
+  override readonly code = "rate-schedule";
+  /** Whoever wrote it must change it. */
+  override readonly kind = "configuration";
+
+  /** Says where and why. @param part The part at fault, as it was written. @param why What is wrong with it. */
+  constructor(part: string, why: string) {
+    super(`Cannot read '${part}' of the schedule: ${why}`);
+  }
+}

@@ -1,4 +1,7 @@
+import { checkCapacity, checkInitial, checkMaxWait, checkRate, checkTokens, tooMany } from "./checks.ts";
 import { RateLimitTimeoutError } from "./errors.ts";
+import type { RateLimiter, TakeOptions } from "./rate_limiter.ts";
+import { TokenLevel } from "./token_level.ts";
 import { WaiterList } from "./waiter_list.ts";
 
 /** How a {@linkcode TokenBucket} starts. */
@@ -13,23 +16,22 @@ export interface TokenBucketOptions {
   readonly clock?: () => number;
 }
 
-/** How long a {@linkcode TokenBucket.take} may wait. */
-export interface TakeOptions {
-  /** Ends the wait without taking: the promise rejects with its reason. */
-  readonly signal?: AbortSignal;
-  /** Rejects at once if the tokens cannot be had within so many milliseconds. @default {Infinity} */
-  readonly maxWaitMs?: number;
-}
-
 /** The longest delay that `setTimeout` honours, in milliseconds (a signed 32-bit number); a longer wait is made of several. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** Tokens are compared with this tolerance, so that a token that is due is not put off for the last bit of a floating-point number. */
-const EPSILON = 1e-9;
+/** Thousandths of a token by which one may be short, so that a token that is due is not put off for the last bit of a floating-point number. */
+const TOLERANCE = 1e-6;
+
+/** How a `take()` without options waits. */
+const ANY_TIME: TakeOptions = {};
+
+/** The answer to every `take()` that need not wait. */
+const TAKEN: Promise<void> = Promise.resolve();
 
 /**
- * Lets actions happen at a steady rate: each takes a token, and tokens are earned at `rate` a second up to `capacity`. Those who wait are served
- * strictly in order; nobody overtakes, and an action that no longer wants its token leaves no trace.
+ * Lets actions happen at a steady rate: each takes a token, and tokens are earned at `rate` a second up to `capacity`. In any time T no more than
+ * `capacity + rate × T` are taken. Those who wait are served strictly in order; nobody overtakes, and an action that no longer wants its token leaves no
+ * trace.
  *
  * @example At most five a second, changed while running
  * ```ts
@@ -43,13 +45,13 @@ const EPSILON = 1e-9;
  * await bucket.take();
  * ```
  */
-export class TokenBucket {
-  #rate: number;
+export class TokenBucket implements RateLimiter {
   #capacity: number;
-  #tokens: number;
-  #settledAt: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #level: TokenLevel;
   readonly #clock: () => number;
+  /** The wall clock's millisecond in which the clock was last looked at; no number if the caller's clock has nothing to do with it. */
+  #millisecond: number | undefined;
   readonly #waiters = new WaiterList();
 
   /**
@@ -59,17 +61,16 @@ export class TokenBucket {
    * @throws {RangeError} If a number is not finite, negative, or a capacity no whole number of at least 1.
    */
   constructor(options: TokenBucketOptions = {}) {
-    const { rate = 5, capacity = 5, initial = 1, clock = () => performance.now() } = options;
-    this.#rate = checkRate(rate);
-    this.#capacity = checkCount(capacity, "capacity");
-    this.#tokens = checkInitial(initial, capacity);
-    this.#clock = clock;
-    this.#settledAt = clock();
+    const { rate = 5, capacity = 5, initial = 1, clock } = options;
+    this.#capacity = checkCapacity(capacity);
+    this.#clock = clock ?? (() => performance.now());
+    if (clock === undefined) this.#millisecond = Date.now();
+    this.#level = new TokenLevel(checkRate(rate), capacity, checkInitial(initial, capacity), this.#clock());
   }
 
   /** Tokens earned a second. */
   get rate(): number {
-    return this.#rate;
+    return this.#level.rate;
   }
 
   /** Most tokens kept. */
@@ -79,8 +80,7 @@ export class TokenBucket {
 
   /** Tokens there are now; a fraction while the next one is being earned. */
   get tokens(): number {
-    this.#settle();
-    return this.#tokens;
+    return this.#level.at(this.#clock()) / 1_000;
   }
 
   /** How many calls of {@linkcode take} wait. */
@@ -95,10 +95,12 @@ export class TokenBucket {
    * @throws {RangeError} If it is not a finite number of at least 0.
    */
   setRate(rate: number): void {
-    checkRate(rate);
-    this.#settle();
-    this.#rate = rate;
-    this.#refuseLate();
+    const now = this.#clock();
+    this.#level.setRate(checkRate(rate), now);
+    this.#waiters.refuseLate(({ n, deadline }, ahead) => {
+      const needed = this.#timeFor(ahead + n, now);
+      return now + needed > deadline ? new RateLimitTimeoutError(deadline - now, needed) : undefined;
+    });
     this.#serve();
   }
 
@@ -109,13 +111,9 @@ export class TokenBucket {
    * @throws {RangeError} If it is anything else.
    */
   setCapacity(capacity: number): void {
-    checkCount(capacity, "capacity");
-    this.#settle();
+    this.#level.setCapacity(checkCapacity(capacity), this.#clock());
     this.#capacity = capacity;
-    this.#tokens = Math.min(this.#tokens, capacity);
-    for (const waiter of this.#waiters) {
-      if (waiter.n > capacity) waiter.refuse(tooMany(waiter.n, capacity));
-    }
+    this.#waiters.refuseIf(({ n }) => n > capacity ? tooMany(n, capacity) : undefined);
     this.#serve();
   }
 
@@ -127,12 +125,8 @@ export class TokenBucket {
    * @throws {RangeError} If `n` is no whole number from 1 to the capacity.
    */
   tryTake(n = 1): boolean {
-    this.#checkN(n);
-    if (this.#waiters.size > 0) return false;
-    this.#settle();
-    if (this.#rate === 0 || this.#tokens + EPSILON < n) return false;
-    this.#spend(n);
-    return true;
+    checkTokens(n, this.#capacity);
+    return this.#waiters.size === 0 && this.#spend(n);
   }
 
   /**
@@ -143,41 +137,22 @@ export class TokenBucket {
    * @throws {RangeError} If `n` is no whole number from 1 to the capacity, or `maxWaitMs` is negative.
    * @throws {RateLimitTimeoutError} If they cannot be had within `maxWaitMs`, at once; or when a lower rate puts them out of reach.
    */
-  take(n = 1, options: TakeOptions = {}): Promise<void> {
-    const { signal, maxWaitMs = Infinity } = options;
-    this.#checkN(n);
-    if (Number.isNaN(maxWaitMs) || maxWaitMs < 0) {
-      throw new RangeError(`Cannot take tokens as 'maxWaitMs' must be at least 0: current value is ${maxWaitMs}`);
-    }
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.tryTake(n)) return Promise.resolve();
-    const needed = this.#timeFor(this.#waiters.wanted + n);
-    if (needed > maxWaitMs) return Promise.reject(new RateLimitTimeoutError(maxWaitMs, needed));
-    return new Promise((resolve, reject) => {
-      const leave = this.#waiters.add({
-        n,
-        deadline: this.#clock() + maxWaitMs,
-        grant: () => {
-          end();
-          resolve();
-        },
-        refuse: (reason) => {
-          end();
-          reject(reason);
-        },
-      });
-      const abort = () => {
-        end();
-        reject(signal?.reason);
-        this.#serve();
-      };
-      const end = () => {
-        leave();
-        signal?.removeEventListener("abort", abort);
-      };
-      signal?.addEventListener("abort", abort, { once: true });
+  take(n = 1, options: TakeOptions = ANY_TIME): Promise<void> {
+    try {
+      checkTokens(n, this.#capacity);
+      const maxWaitMs = checkMaxWait(options.maxWaitMs ?? Infinity);
+      const signal = options.signal;
+      signal?.throwIfAborted();
+      if (this.#waiters.size === 0 && this.#spend(n)) return TAKEN;
+      const now = this.#clock();
+      const needed = this.#timeFor(this.#waiters.wanted + n, now);
+      if (needed > maxWaitMs) throw new RateLimitTimeoutError(maxWaitMs, needed);
+      const taken = this.#waiters.add(n, now + maxWaitMs, signal, () => this.#serve());
       if (this.#waiters.size === 1) this.#serve();
-    });
+      return taken;
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -188,8 +163,8 @@ export class TokenBucket {
    * @throws {RangeError} If `n` is no whole number from 1 to the capacity.
    */
   timeUntil(n = 1): number {
-    this.#checkN(n);
-    return this.#timeFor(this.#waiters.wanted + n);
+    checkTokens(n, this.#capacity);
+    return this.#timeFor(this.#waiters.wanted + n, this.#clock());
   }
 
   /**
@@ -199,92 +174,48 @@ export class TokenBucket {
    * @throws {RangeError} If `n` is no whole number from 1 to the capacity.
    */
   refund(n = 1): void {
-    this.#checkN(n);
-    this.#settle();
-    this.#tokens = Math.min(this.#capacity, this.#tokens + n);
+    checkTokens(n, this.#capacity);
+    this.#level.giveBack(n, this.#clock());
     this.#serve();
   }
 
-  #checkN(n: number): void {
-    checkCount(n, "n");
-    if (n > this.#capacity) throw tooMany(n, this.#capacity);
+  /** Takes tokens if they are there. */
+  #spend(n: number): boolean {
+    const level = this.#level;
+    if (level.rate === 0) return false;
+    if (level.left < n * 1_000 || !this.#sameMillisecond()) {
+      if (level.at(this.#clock()) + TOLERANCE < n * 1_000) return false;
+    }
+    level.spend(n);
+    return true;
   }
 
-  /** Adds what was earned since the last call. A clock that went back earns nothing and is followed. */
-  #settle(): void {
-    const now = this.#clock();
-    const elapsed = now - this.#settledAt;
-    this.#settledAt = now;
-    if (elapsed > 0) this.#tokens = Math.min(this.#capacity, this.#tokens + (elapsed * this.#rate) / 1_000);
+  /**
+   * Whether the clock was looked at within this millisecond: tokens that were there then are there now. `performance.now` takes twice as long as
+   * `Date.now` and three times as long as all the rest of {@linkcode tryTake}.
+   */
+  #sameMillisecond(): boolean {
+    if (this.#millisecond === undefined) return false;
+    const millisecond = Date.now();
+    if (millisecond === this.#millisecond) return true;
+    this.#millisecond = millisecond;
+    return false;
   }
 
-  #spend(n: number): void {
-    this.#tokens = Math.max(0, this.#tokens - n);
-  }
-
-  #timeFor(n: number): number {
-    this.#settle();
-    if (this.#rate === 0) return Infinity;
-    const missing = n - this.#tokens;
-    return missing <= EPSILON ? 0 : (missing * 1_000) / this.#rate;
+  #timeFor(n: number, now: number): number {
+    if (this.#level.rate === 0) return Infinity;
+    const missing = n * 1_000 - this.#level.at(now);
+    return missing <= TOLERANCE ? 0 : missing / this.#level.rate;
   }
 
   /** Serves whose turn it is and has tokens, then sets the one timer for the next. */
   #serve(): void {
-    this.#settle();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#rate === 0) return;
-    for (let next = this.#waiters.first; next !== undefined; next = this.#waiters.first) {
-      if (this.#tokens + EPSILON < next.n) break;
-      this.#spend(next.n);
-      next.grant();
-    }
-    const next = this.#waiters.first;
-    if (next === undefined) return;
-    const ms = Math.min(Math.ceil(this.#timeFor(next.n)), LONGEST_TIMER_MS);
+    let next = this.#waiters.first;
+    for (; next !== undefined && this.#spend(next.n); next = this.#waiters.first) this.#waiters.grant(next);
+    if (next === undefined || this.#level.rate === 0) return;
+    const ms = Math.min(Math.ceil(this.#timeFor(next.n, this.#clock())), LONGEST_TIMER_MS);
     this.#timer = setTimeout(() => this.#serve(), ms);
   }
-
-  /** After a change of rate, lets those go who cannot be served in time. */
-  #refuseLate(): void {
-    const now = this.#clock();
-    let wanted = 0;
-    for (const waiter of this.#waiters) {
-      const needed = this.#timeFor(wanted + waiter.n);
-      if (now + needed > waiter.deadline) waiter.refuse(new RateLimitTimeoutError(waiter.deadline - now, needed));
-      else wanted += waiter.n;
-    }
-  }
-}
-
-function checkRate(rate: number): number {
-  if (!Number.isFinite(rate) || rate < 0) {
-    throw new RangeError(
-      `Cannot set the rate as 'rate' must be a finite number of at least 0: current value is ${rate}`,
-    );
-  }
-  return rate;
-}
-
-function checkCount(n: number, name: string): number {
-  if (!Number.isSafeInteger(n) || n < 1) {
-    throw new RangeError(
-      `Cannot use the bucket as '${name}' must be a whole number of at least 1: current value is ${n}`,
-    );
-  }
-  return n;
-}
-
-function checkInitial(initial: number, capacity: number): number {
-  if (!(initial >= 0 && initial <= capacity)) {
-    throw new RangeError(
-      `Cannot use the bucket as 'initial' must be from 0 to the capacity ${capacity}: current value is ${initial}`,
-    );
-  }
-  return initial;
-}
-
-function tooMany(n: number, capacity: number): RangeError {
-  return new RangeError(`Cannot take tokens as 'n' must be at most the capacity ${capacity}: current value is ${n}`);
 }

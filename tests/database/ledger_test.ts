@@ -1,6 +1,26 @@
-import { assert, assertEquals, assertGreater, assertLessOrEqual, assertNotMatch, assertRejects } from "@std/assert";
-import { DatabaseError, type Lease, LeaseLostError, Ledger, type Study, type Transfer } from "@pixl/core/database";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertLessOrEqual,
+  assertMatch,
+  assertNotMatch,
+  assertRejects,
+} from "@std/assert";
+import {
+  DatabaseError,
+  type Lease,
+  LeaseLostError,
+  Ledger,
+  migrate,
+  openDatabase,
+  type Study,
+  type Transfer,
+} from "@pixl/core/database";
 import { type Engine, onEachEngine } from "../support/databases.ts";
+import { ROOT } from "../support/paths.ts";
+import { freshDatabase, sharedPostgres } from "../support/postgres.ts";
+import { testWith } from "../support/programs.ts";
 
 const TIME = "2023-12-07T14:08:58";
 
@@ -226,7 +246,7 @@ onEachEngine((engine) => {
     }
   });
 
-  check("fail() gives a study up, requeueFailed() makes it wait again", async () => {
+  check("fail() gives a study up, republish() makes it wait again", async () => {
     const { ledger, project, extractId } = await withProject(engine, 2);
     for (const kind of ["image", "report"] as const) {
       await ledger.markPublished(kind, (await collect(ledger.unpublished(extractId, kind))).map(({ id }) => id));
@@ -236,7 +256,7 @@ onEachEngine((engine) => {
       assertEquals(await ledger.fail(kind, study(project, 1), "no such study"), true);
 
       await claimed(ledger, kind, study(project, 1));
-      assertEquals(await ledger.requeueFailed(kind, project), 1);
+      assertEquals(await ledger.republish(kind, extractId, "failed"), 1);
       assertEquals((await collect(ledger.unpublished(extractId, kind))).map((s) => s.accession_number), [
         "ACCSEED000000",
       ]);
@@ -382,16 +402,6 @@ onEachEngine((engine) => {
     assertEquals((await ledger.summary()).filter(({ projectSlug }) => projectSlug === project).length, 4);
   });
 
-  check("setRate() is kept, and refuses what is no rate", async () => {
-    const { ledger, project } = await withProject(engine, 0);
-    assertEquals(await ledger.rate(project), undefined);
-    for (const rate of [0.1, 0, 1e300]) {
-      await ledger.setRate(project, rate);
-      assertEquals(await ledger.rate(project), rate);
-    }
-    for (const rate of [-1, NaN, Infinity]) await assertRejects(() => ledger.setRate(project, rate), RangeError);
-  });
-
   check("calls within a transaction are undone with it", async () => {
     const { sql, ledger, project } = await withProject(engine, 1);
     const problem = new Error("undo");
@@ -405,6 +415,106 @@ onEachEngine((engine) => {
     assertEquals((await claimed(ledger, "image", study(project, 0))).attempt, 1);
   });
 
+  check("history() tells what became of a study, by its accession number or its pseudonym", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 2);
+    const accession = `ACCSEED-${crypto.randomUUID()}`;
+    const wanted = study(project, 9, { accession_number: accession });
+    await ledger.registerStudies(extractId, [wanted]);
+    assertEquals((await ledger.history(accession)).map(({ state, attempts }) => [state, attempts]), [["queued", 0]]);
+    const first = await claimed(ledger, "image", wanted);
+    await ledger.putBack("image", first.id, first.owner, "status 503");
+    const { id, owner } = await claimed(ledger, "image", wanted);
+    const pseudonym = `2.25.${Date.now()}`;
+    await ledger.completeImage(id, owner, pseudonym);
+    await ledger.fail("report", wanted, "status 404");
+    await ledger.recordImageExported(transferOf(id));
+
+    const [history, ...others] = await ledger.history(accession);
+
+    assert(history !== undefined);
+    assertEquals(others, []);
+    assertEquals(await ledger.history(pseudonym), [history]);
+    const { projectSlug, state, attempts, pseudo_study_uid, exportedAt, events, reports, transfers } = history;
+    assertEquals([projectSlug, state, attempts, pseudo_study_uid], [project, "exported", 2, pseudonym]);
+    assertMatch(exportedAt ?? "", /^\d{4}-\d\d-\d\d /);
+    assertEquals(events.map(({ what, detail = "" }) => `${what} ${detail}`.trim()), [
+      "image working",
+      "image queued status 503",
+      "image working",
+      "image done",
+      "report failed status 404",
+      "image exported",
+    ]);
+    assertEquals(reports, [{
+      extractTime: TIME,
+      procedure_occurrence_id: 1_009,
+      state: "failed",
+      attempts: 0,
+      lastError: "status 404",
+    }]);
+    assertEquals(transfers.map(({ path, bytes }) => [path, bytes]), [[`p/${id}.zip`, 5]]);
+    assertNotMatch(JSON.stringify(history), /SEED/);
+  });
+
+  check("history() of a study that nobody knows is empty", async () => {
+    const { ledger } = await withProject(engine, 0);
+    assertEquals(await ledger.history("unknown"), []);
+  });
+
+  check("failures() counts by reason, sent() by day, unfinished() lists what is missing", async () => {
+    const { ledger, project } = await withProject(engine, 1_203);
+    for (const [n, reason] of [[0, "status 404"], [1, "status 404"], [2, "status 410"]] as const) {
+      await ledger.fail("image", study(project, n), reason);
+    }
+    await ledger.fail("report", study(project, 0), "status 404");
+    for (const n of [3, 4]) {
+      const { id, owner } = await claimed(ledger, "image", study(project, n));
+      await ledger.completeImage(id, owner, `1.2.${n}`);
+      if (n === 3) await ledger.recordImageExported(transferOf(id));
+    }
+
+    assertEquals([...await ledger.failures(project)].map((row) => ({ ...row })), [
+      { kind: "image", reason: "status 404", count: 2 },
+      { kind: "image", reason: "status 410", count: 1 },
+      { kind: "report", reason: "status 404", count: 1 },
+    ]);
+    assertEquals([...await ledger.sent(project)].map((row) => ({ ...row })), [
+      { destination: "dsh:21", day: new Date().toISOString().slice(0, 10), files: 1, bytes: 5 },
+    ]);
+    const unfinished = await collect(ledger.unfinished(project));
+    assertEquals(unfinished.length, 1_202 + 1_203);
+    assertEquals(
+      unfinished.filter(({ state }) => state !== "queued").map((
+        { kind, state, lastError },
+      ) => [kind, state, lastError]),
+      [
+        ["image", "failed", "status 404"],
+        ["image", "failed", "status 404"],
+        ["image", "failed", "status 410"],
+        ["image", "done", undefined],
+        ["report", "failed", "status 404"],
+      ],
+    );
+    assertNotMatch(JSON.stringify(unfinished), /SEED/);
+  });
+
+  check("republish() of what is unfinished takes over what a dead consumer left", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 4);
+    const ids = (await collect(ledger.unpublished(extractId, "image"))).map(({ id }) => id);
+    await ledger.markPublished("image", ids);
+    await claimed(ledger, "image", study(project, 0), lease(1));
+    await claimed(ledger, "image", study(project, 1));
+    await ledger.fail("image", study(project, 2), "status 404");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+
+    assertEquals(await ledger.republish("image", extractId, "unfinished"), 3);
+
+    const again = (await collect(ledger.unpublished(extractId, "image"))).map(({ procedure_occurrence_id }) =>
+      procedure_occurrence_id
+    );
+    assertEquals(again.sort(), [1_000, 1_002, 1_003]);
+  });
+
   check("every change of state leaves an event without identifiers", async () => {
     const { sql, ledger, project } = await withProject(engine, 1);
     const first = await claimed(ledger, "image", study(project, 0));
@@ -416,7 +526,7 @@ onEachEngine((engine) => {
     assertEquals([...events], [
       { what: "image working", consumer: first.owner, detail: null },
       { what: "image queued", consumer: first.owner, detail: "closed" },
-      { what: "image working", consumer: owner, detail: "closed" },
+      { what: "image working", consumer: owner, detail: null },
       { what: "image done", consumer: owner, detail: null },
     ]);
   });
@@ -454,3 +564,69 @@ onEachEngine((engine) => {
     }
   });
 });
+
+testWith(
+  "postgresql",
+  "Ledger.registerStudies() of the same 5,000 studies by ten processes at once makes 5,000 rows",
+  async () => {
+    await using server = await sharedPostgres();
+    await using options = await freshDatabase(server);
+    await using database = await openDatabase(options);
+    await migrate(database);
+    const program = `
+    import { Ledger, openDatabase } from "@pixl/core/database";
+    await using database = await openDatabase(${JSON.stringify(options)});
+    const ledger = new Ledger(database);
+    const time = "${TIME}";
+    const { extractId } = await ledger.registerExtract({
+      project_name: "A Project", project_slug: "a-project", extract_time: time, time_slug: "2023-12-07t14-08-58",
+    });
+    const studies = Array.from({ length: 5_000 }, (_, n) => ({
+      mrn: "MRNSEED" + n % 97, accession_number: "ACCSEED" + n, study_date: "2020-02-29", procedure_occurrence_id: n,
+      project_name: "a-project", extract_generated_timestamp: time,
+    }));
+    // Each in an order of its own.
+    studies.sort(() => Math.random() - 0.5);
+    console.log((await ledger.registerStudies(extractId, studies)).added);`;
+    const added = await Promise.all(Array.from({ length: 10 }, async () => {
+      const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
+        args: ["eval", "--no-check", program],
+        cwd: ROOT,
+      }).output();
+      assertEquals(success, true, new TextDecoder().decode(stderr));
+      return Number(new TextDecoder().decode(stdout));
+    }));
+    assertEquals(added.reduce((sum, count) => sum + count, 0), 5_000);
+    const [rows] = await database.sql<{ images: number; reports: number }[]>`
+    select (select count(*) from pixl_pipeline.image) as images, (select count(*) from pixl_pipeline.report) as reports`;
+    assertEquals({ ...rows }, { images: 5_000, reports: 5_000 });
+  },
+);
+
+testWith(
+  "postgresql",
+  "Ledger.recordImageExported() by two uploaders of one study: one marks it, both know what left",
+  async () => {
+    await using server = await sharedPostgres();
+    await using options = await freshDatabase(server);
+    await using first = await openDatabase(options);
+    await using second = await openDatabase(options);
+    await migrate(first);
+    const ledgers = [new Ledger(first), new Ledger(second)] as const;
+    const { extractId } = await ledgers[0].registerExtract({
+      project_name: "A Project",
+      project_slug: "a-project",
+      extract_time: TIME,
+      time_slug: "2023-12-07t14-08-58",
+    });
+    await ledgers[0].registerStudies(extractId, [study("a-project", 1)]);
+    const { id, owner } = await claimed(ledgers[0], "image", study("a-project", 1));
+    await ledgers[0].completeImage(id, owner, "1.2.3");
+
+    await Promise.all(ledgers.map((ledger) => ledger.recordImageExported(transferOf(id))));
+
+    const [history] = await ledgers[0].history("1.2.3");
+    assertEquals(history?.events.filter(({ what }) => what === "image exported").length, 1);
+    assertEquals(history?.transfers.length, 1);
+  },
+);

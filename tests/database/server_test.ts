@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertInstanceOf, assertLess, assertNotMatch, assertRejects } from "@std/assert";
 import {
+  type Database,
   DatabaseError,
   type DatabaseErrorCode,
-  Ledger,
   migrate,
   openDatabase,
   type PostgresOptions,
+  SharedRate,
 } from "@pixl/core/database";
 import { makePki } from "../../src/demo/pki.ts";
 import { freePort } from "../support/ports.ts";
@@ -14,6 +15,8 @@ import { testWith } from "../support/programs.ts";
 
 const ownPostgresTest = (name: string, run: () => void | Promise<void>) =>
   testWith("postgresql", name, run, { own: true });
+
+const pacs = (database: Database) => new SharedRate(database, "pacs", { rate: 5, capacity: 5 });
 
 async function withServer(run: (options: PostgresOptions) => Promise<void>): Promise<void> {
   await using server = await sharedPostgres();
@@ -183,14 +186,13 @@ ownPostgresTest("Database.sql ends a statement that takes too long, as busy", as
   await withServer(async (options) => {
     await using database = await openDatabase({ ...options, statementTimeoutMs: 200 });
     await migrate(database);
-    const ledger = new Ledger(database);
     await using other = await openDatabase(options);
     await other.sql.begin(async (tx) => {
       await tx`lock table pixl_pipeline.rate_limit`;
-      const error = await assertRejects(() => ledger.setRate("pacs", 1), DatabaseError);
+      const error = await assertRejects(() => pacs(database).set({ rate: 1 }), DatabaseError);
       assertEquals([error.code, error.kind], ["database-busy", "unavailable"]);
     });
-    await ledger.setRate("pacs", 1);
+    await pacs(database).set({ rate: 1 });
   });
 });
 
@@ -199,8 +201,7 @@ ownPostgresTest("Database.sql rejects rather than hangs when the server hangs, a
   await using options = await freshDatabase(server);
   await using database = await openDatabase({ ...options, statementTimeoutMs: 100, connectTimeoutMs: 500 });
   await migrate(database);
-  const ledger = new Ledger(database);
-  const calls = () => Promise.allSettled(Array.from({ length: 8 }, () => ledger.rate("pacs")));
+  const calls = () => Promise.allSettled(Array.from({ length: 8 }, () => pacs(database).settings()));
   await calls();
   server.freeze();
   try {
@@ -221,20 +222,21 @@ ownPostgresTest("Database.sql rejects what a crash interrupts, and recovers", as
   await using options = await freshDatabase(server);
   await using database = await openDatabase(options);
   await migrate(database);
-  const ledger = new Ledger(database);
-  await ledger.setRate("pacs", 0.5);
+  await pacs(database).set({ rate: 0.5 });
   const interrupted = assertRejects(async () => await database.sql`select pg_sleep(20)`);
   const transaction = assertRejects(() => database.sql.begin(async (tx) => await tx`select pg_sleep(20)`));
   await database.sql`select 1`;
   await server.kill();
   await interrupted;
   await transaction;
-  const down = await assertRejects(() => ledger.rate("pacs"), DatabaseError);
+  const down = await assertRejects(() => pacs(database).settings(), DatabaseError);
   assertEquals(down.code, "database-unreachable");
   await server.restart();
   const deadline = performance.now() + 10_000;
   let rate: number | undefined;
-  while (rate === undefined && performance.now() < deadline) rate = await ledger.rate("pacs").catch(() => undefined);
+  while (rate === undefined && performance.now() < deadline) {
+    rate = (await pacs(database).settings().catch(() => undefined))?.rate;
+  }
   assertEquals(rate, 0.5);
 });
 
@@ -244,7 +246,7 @@ ownPostgresTest("Database: closing twice is harmless, and after it everything is
     await migrate(database);
     await Promise.all([database[Symbol.asyncDispose](), database[Symbol.asyncDispose]()]);
     await database[Symbol.asyncDispose]();
-    const error = await assertRejects(() => new Ledger(database).rate("pacs"), DatabaseError);
+    const error = await assertRejects(() => pacs(database).settings(), DatabaseError);
     assertEquals(error.code, "database-closed");
   });
 });

@@ -44,7 +44,7 @@ Deno.test("pixl consume --rate does not lift a pause", async () => {
   const url = String(site.hospital.urls.pacs);
   const { code } = await pixl(["consume", "pacs", "--handler", url, "--rate", "100", "--until-empty"], site);
   assertEquals(code, 0);
-  assertEquals(await pixlJson(["rate", "pacs"], site), { queue: "pacs", rate: 0, set: true });
+  assertEquals(await pixlJson(["rate", "pacs"], site), { queue: "pacs", rate: 0, capacity: 5, set: true });
 });
 
 Deno.test("pixl export refuses an extract that was populated in part", async () => {

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
 import { pixl, pixlJson, startPixl } from "../support/pixl.ts";
 import { listFiles } from "../../src/demo/files.ts";
 import { startProftpd } from "../support/proftpd.ts";
@@ -20,7 +20,7 @@ testWith(
     await using site = await openSite({ studies: 5 });
     await pixlJson(["migrate"], site);
     await pixlJson(["populate", site.extractDir], site);
-    assertEquals(await pixlJson(["rate", "pacs", "0"], site), { queue: "pacs", rate: 0, set: true });
+    assertEquals(await pixlJson(["rate", "pacs", "0"], site), { queue: "pacs", rate: 0, capacity: 5, set: true });
     const consumer = await startPixl(
       ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--until-empty"],
       site,
@@ -39,6 +39,67 @@ testWith(
 
     assertEquals((await consumer.finished).code, 0);
     assertEquals((await listFiles(site.imageDir)).length, 5);
+  },
+);
+
+testWith(["rabbitmq", "postgresql"], "pixl consume: two consumers of a queue together keep its rate", async () => {
+  await using site = await openSite({ studies: 20 });
+  await pixlJson(["migrate"], site);
+  await pixlJson(["populate", site.extractDir], site);
+  await pixlJson(["rate", "pacs", "5", "--capacity", "1"], site);
+  const command = ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--until-empty", "--json"];
+  const start = performance.now();
+
+  const runs = await Promise.all([pixl(command, site), pixl(command, site)]);
+
+  // One token was there, one a consumer may hold when the other has taken the last study.
+  assertGreater(performance.now() - start, (20 - 2) * 200);
+  assertEquals(runs.map(({ code }) => code), [0, 0]);
+  assertEquals((await listFiles(site.imageDir)).length, 20);
+});
+
+testWith("postgresql", "pixl rate --schedule sets the rate of now, keeps the schedule, and ends it", async () => {
+  await using site = await openSite({ studies: 2 });
+  await pixlJson(["migrate"], site);
+  const schedule = "mon-sun 00:00-24:00 UTC = 3; otherwise 5";
+
+  const set = await pixlJson(["rate", "pacs", "--schedule", "UTC = 3; otherwise 5"], site);
+  assertEquals(set, { queue: "pacs", rate: 3, capacity: 5, set: true, schedule });
+  const byHand = await pixlJson(["rate", "pacs", "0"], site);
+  assertEquals(byHand, { queue: "pacs", rate: 0, capacity: 5, set: true, schedule });
+  const ended = await pixlJson(["rate", "pacs", "--no-schedule"], site);
+  assertEquals(ended, { queue: "pacs", rate: 0, capacity: 5, set: true });
+
+  const wrong = await pixl(["rate", "pacs", "--schedule", "mon-fry UTC = 3; otherwise 5"], site);
+  assertEquals(wrong.code, 2);
+  assertStringIncludes(wrong.stderr, "'mon-fry'");
+});
+
+testWith(
+  ["rabbitmq", "postgresql"],
+  "pixl consume follows the schedule of its queue, and a pause by hand within it",
+  async () => {
+    await using site = await openSite({ studies: 3 });
+    await pixlJson(["migrate"], site);
+    await pixlJson(["populate", site.extractDir], site);
+    await pixlJson(["rate", "pacs", "--schedule", "UTC = 50; otherwise 0"], site);
+    await pixlJson(["rate", "pacs", "0"], site);
+    const consumer = await startPixl(
+      ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--until-empty"],
+      site,
+    );
+    const server = await sharedRabbitmq();
+    const vhost = site.env.RABBITMQ_VHOST ?? "";
+    await until(
+      "the consumer is connected",
+      async () => (await server.ctl("list_connections", "vhost")).includes(vhost),
+    );
+    assertEquals(await listFiles(site.imageDir), []);
+
+    await pixlJson(["rate", "pacs", "--schedule", "UTC = 50; otherwise 0"], site);
+
+    assertEquals((await consumer.finished).code, 0);
+    assertEquals((await listFiles(site.imageDir)).length, 3);
   },
 );
 

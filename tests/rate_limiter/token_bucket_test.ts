@@ -1,6 +1,7 @@
-import { assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { RateLimitTimeoutError, TokenBucket, type TokenBucketOptions } from "@pixl/core/rate-limiter";
 import { FakeTime } from "../support/fake_time.ts";
+import { ROOT } from "../support/paths.ts";
 
 const make = (time: FakeTime, options: TokenBucketOptions = {}) => new TokenBucket({ clock: time.clock, ...options });
 
@@ -221,3 +222,107 @@ for (const n of [0, 0.5, 6]) {
     assertThrows(() => new TokenBucket().tryTake(n), RangeError, `current value is ${n}`);
   });
 }
+
+/** A bucket on its own clock, which it need not look at for every token. */
+const onItsOwnClock = (options: TokenBucketOptions = {}) => new TokenBucket({ rate: 1e-9, initial: 5, ...options });
+
+const takeAll = (bucket: TokenBucket) => {
+  let taken = 0;
+  while (bucket.tryTake()) taken++;
+  return taken;
+};
+
+Deno.test("tryTake() gives out what is there and no more, on its own clock", () => {
+  for (let i = 0; i < 1_000; i++) assertEquals(takeAll(onItsOwnClock()), 5);
+});
+
+Deno.test("tryTake() earns, on its own clock", () => {
+  const bucket = onItsOwnClock({ rate: 1_000, initial: 0 });
+  const start = performance.now();
+  let taken = 0;
+  while (performance.now() - start < 50) taken += Number(bucket.tryTake());
+  const most = 1 + performance.now() - start;
+  assert(taken >= 45 && taken <= most, `${taken} of ${most}`);
+});
+
+Deno.test("refund() to a full bucket is lost, on its own clock", () => {
+  for (let i = 0; i < 1_000; i++) {
+    const bucket = onItsOwnClock();
+    bucket.refund();
+    assertEquals(takeAll(bucket), 5);
+  }
+});
+
+Deno.test("setCapacity() drops what is above it, on its own clock", () => {
+  for (let i = 0; i < 1_000; i++) {
+    const bucket = onItsOwnClock();
+    bucket.setCapacity(2);
+    assertEquals(takeAll(bucket), 2);
+  }
+});
+
+Deno.test("setRate(0) keeps what is there for later, on its own clock", () => {
+  const bucket = onItsOwnClock();
+  bucket.tryTake();
+  bucket.setRate(0);
+  assertEquals(bucket.tryTake(), false);
+  bucket.setRate(1e-9);
+  assertEquals(takeAll(bucket), 4);
+});
+
+Deno.test("take() that cannot be granted rejects, it does not throw", async () => {
+  const bucket = new TokenBucket();
+  await assertRejects(async () => await bucket.take(6), RangeError, "current value is 6");
+  await assertRejects(async () => await bucket.take(1, { maxWaitMs: -1 }), RangeError, "current value is -1");
+});
+
+Deno.test("take() of a hundred thousand is served in order, and aborting them all is quick", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1e6, capacity: 1_000, initial: 0 });
+  const served: number[] = [];
+  const abort = new AbortController();
+  for (let i = 0; i < 100_000; i++) void bucket.take().then(() => served.push(i));
+  const aborted = Array.from({ length: 20_000 }, () => assertRejects(() => bucket.take(1, { signal: abort.signal })));
+  await time.advance(100);
+
+  assertEquals(served.length, 100_000);
+  assert(served.every((which, i) => which === i));
+  const start = performance.now();
+  abort.abort();
+  await Promise.all(aborted);
+  assert(performance.now() - start < 5_000);
+  assertEquals([bucket.waiting, time.timers], [0, 0]);
+});
+
+Deno.test("A process ends when nobody waits, and waits as long as somebody does", async () => {
+  const run = async (code: string) => {
+    const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "eval",
+        `import { TokenBucket } from ${JSON.stringify(import.meta.resolve("@pixl/core/rate-limiter"))};${code}`,
+      ],
+      cwd: ROOT,
+    }).output();
+    return [success, new TextDecoder().decode(stdout)];
+  };
+  const aborted =
+    "const abort = new AbortController(); bucket.take(1, { signal: abort.signal }).catch(() => console.log('left')); abort.abort();";
+  assertEquals(await run(`const bucket = new TokenBucket({ rate: 1e-6, initial: 0 }); ${aborted}`), [true, "left\n"]);
+  assertEquals(
+    await run(
+      "const bucket = new TokenBucket({ rate: 20, initial: 0 }); bucket.take().then(() => console.log('served'));",
+    ),
+    [true, "served\n"],
+  );
+});
+
+Deno.test("take() grants 6,000 ± 0.5 % at 100 a second in a minute of the real clock", async () => {
+  const bucket = new TokenBucket({ rate: 100, initial: 0 });
+  const minute = AbortSignal.timeout(60_000);
+  let granted = 0;
+  const taker = async () => {
+    for (; !minute.aborted; granted++) await bucket.take(1, { signal: minute });
+  };
+  await Promise.allSettled(Array.from({ length: 3 }, taker));
+  assert(Math.abs(granted - 6_000) <= 30, `${granted}`);
+});

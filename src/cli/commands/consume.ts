@@ -5,7 +5,7 @@ import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
 import { Interrupted } from "../interruption.ts";
-import { openBroker, openLedger } from "../open.ts";
+import { openBroker, openLedger, openRate } from "../open.ts";
 import { queueKinds } from "../queue_names.ts";
 
 type Options = {
@@ -71,8 +71,9 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
     if (options.rate !== undefined) {
       for (const queue of urls.keys()) {
         // A restart must not lift a pause that somebody ordered.
-        const stored = await open.ledger.rate(queue, { signal });
-        if (stored === undefined) await open.ledger.setRate(queue, options.rate, { signal });
+        const store = openRate(config, open.database, queue);
+        const { rate: stored } = await store.settings({ signal });
+        if (stored === undefined) await store.set({ rate: options.rate }, { signal });
         else if (stored !== options.rate) {
           screen.line(
             `${queue} keeps the rate ${stored} that was set: 'pixl rate ${queue} ${options.rate}' changes it`,
@@ -91,7 +92,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
       }),
     );
     const counts = await consumeQueues(open.ledger, broker, services, {
-      defaultRate: config.defaultRate,
+      rateOf: (queue) => openRate(config, open.database, queue),
       owner: crypto.randomUUID(),
       concurrency: options.concurrency,
       maxAttempts: options.maxAttempts,

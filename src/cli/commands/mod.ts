@@ -3,9 +3,12 @@ import { consumeCommand } from "./consume.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
+import { historyCommand } from "./history.ts";
 import { migrateCommand } from "./migrate.ts";
 import { populateCommand } from "./populate.ts";
 import { rateCommand } from "./rate.ts";
+import { reportCommand } from "./report.ts";
+import { retryCommand } from "./retry.ts";
 import { statusCommand } from "./status.ts";
 import { uploadCommand } from "./upload.ts";
 
@@ -17,6 +20,9 @@ export const COMMANDS: readonly AnyCommand[] = [
   exportCommand,
   uploadCommand,
   statusCommand,
+  historyCommand,
+  reportCommand,
+  retryCommand,
   rateCommand,
   doctorCommand,
   demoCommand,

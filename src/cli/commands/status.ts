@@ -1,6 +1,6 @@
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
-import { openBroker, openLedger } from "../open.ts";
+import { openBroker, openLedger, openRate } from "../open.ts";
 import { queueKinds } from "../queue_names.ts";
 
 type Options = { readonly queues: string };
@@ -20,7 +20,8 @@ export const statusCommand: PixlCommand<readonly [], Options> = {
     for (const queue of queueKinds(options.queues.split(",")).keys()) {
       await broker.declare(queue, { signal });
       const depth = await broker.depth(queue, { signal });
-      queues.push({ queue, rate: (await open.ledger.rate(queue, { signal })) ?? config.defaultRate, ...depth });
+      const settings = await openRate(config, open.database, queue).settings({ signal });
+      queues.push({ queue, rate: settings.rate ?? config.defaultRate, ...depth });
     }
     const projects = await open.ledger.summary(undefined, { signal });
     screen.table([

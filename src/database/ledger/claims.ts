@@ -90,18 +90,6 @@ export async function fail(sql: Queryable, kind: StudyKind, study: StudyKey, rea
   return count > 0;
 }
 
-/** See `Ledger.requeueFailed`. */
-export async function requeueFailed(sql: Queryable, kind: StudyKind, projectSlug?: string): Promise<number> {
-  const { table } = TABLES[kind];
-  const { count } = await sql`
-    update ${sql(table)} t
-    set state = 'queued', published_at = null
-    from pixl_pipeline.extract e
-    where e.extract_id = t.extract_id and t.state = 'failed'
-      and (${projectSlug ?? null}::text is null or e.slug = ${projectSlug ?? null})`;
-  return count;
-}
-
 function target(sql: Queryable, kind: StudyKind, study: StudyKey) {
   const image = sql`
     i.slug = ${study.project_name} and i.mrn = ${study.mrn} and i.accession_number = ${study.accession_number}

@@ -46,7 +46,20 @@ export async function findExtract(
     where slug = ${projectSlug} and (${timeSlug ?? null}::text is null or time_slug = ${timeSlug ?? null})
     order by extract_time::timestamptz desc, extract_id desc
     limit 1`;
-  return row && {
+  return row && extractOf(row);
+}
+
+/** See `Ledger.extracts`. */
+export async function listExtracts(sql: Queryable, projectSlug: string): Promise<readonly Extract[]> {
+  const rows = await sql<ExtractRow[]>`
+    select extract_id, slug, project_name, extract_time, time_slug, studies from pixl_pipeline.extract
+    where slug = ${projectSlug}
+    order by extract_id`;
+  return rows.map(extractOf);
+}
+
+function extractOf(row: ExtractRow): Extract {
+  return {
     extractId: row.extract_id,
     projectSlug: row.slug,
     projectName: row.project_name,

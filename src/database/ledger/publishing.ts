@@ -1,5 +1,5 @@
 import type { Queryable } from "../sql.ts";
-import type { Study, StudyKind, UnpublishedStudy } from "./types.ts";
+import type { RepublishScope, Study, StudyKind, UnpublishedStudy } from "./types.ts";
 
 interface Row extends Omit<Study, "study_uid"> {
   readonly id: number;
@@ -46,14 +46,23 @@ export async function markPublished(sql: Queryable, kind: StudyKind, ids: readon
 }
 
 /** See `Ledger.republish`. */
-export async function republish(sql: Queryable, kind: StudyKind, extractId: number): Promise<number> {
+export async function republish(
+  sql: Queryable,
+  kind: StudyKind,
+  extractId: number,
+  scope: RepublishScope,
+): Promise<number> {
+  const wanted = kind === "image" ? sql`i` : sql`r`;
+  const inScope = scope === "failed" ? sql`${wanted}.state = 'failed'` : sql`
+    (${wanted}.state in ('queued', 'failed') or (${wanted}.state = 'working' and ${wanted}.lease_until < now()))`;
+  const waiting = sql`state = 'queued', published_at = null, lease_owner = null, lease_until = null`;
   const { count } = await (kind === "image"
     ? sql`
-      update pixl_pipeline.image i set state = 'queued', published_at = null
+      update pixl_pipeline.image i set ${waiting}
       from pixl_pipeline.report r
-      where r.extract_id = ${extractId} and i.image_id = r.image_id and i.state in ('queued', 'failed')`
+      where r.extract_id = ${extractId} and i.image_id = r.image_id and ${inScope}`
     : sql`
-      update pixl_pipeline.report set state = 'queued', published_at = null
-      where extract_id = ${extractId} and state in ('queued', 'failed')`);
+      update pixl_pipeline.report r set ${waiting}
+      where r.extract_id = ${extractId} and ${inScope}`);
   return count;
 }

@@ -157,3 +157,112 @@ export interface StateCount {
   /** At least 1. */
   readonly count: number;
 }
+
+/** What became of one study of one project. Holds no MRN and no accession number. */
+export interface StudyHistory {
+  /** The project's slug. */
+  readonly projectSlug: string;
+  /** Of its images: `queued`, `working`, `done`, `exported` or `failed`. */
+  readonly state: string;
+  /** How often its images were asked for. */
+  readonly attempts: number;
+  /** What the last attempt failed of. */
+  readonly lastError?: string;
+  /** Its pseudonym, once there is one. */
+  readonly pseudo_study_uid?: string;
+  /** When a broker confirmed its message, as PostgreSQL writes it, in UTC; so are all times here. */
+  readonly publishedAt?: string;
+  /** When its images left. */
+  readonly exportedAt?: string;
+  /** Its radiology report, in each extract. */
+  readonly reports: readonly ReportHistory[];
+  /** Every change of state, oldest first. */
+  readonly events: readonly StudyEvent[];
+  /** Every file of it that left, oldest first. */
+  readonly transfers: readonly StudyTransfer[];
+}
+
+/** A study's report in one extract. */
+export interface ReportHistory {
+  /** ISO 8601. */
+  readonly extractTime: string;
+  /** The OMOP id of the procedure. */
+  readonly procedure_occurrence_id: number;
+  /** `queued`, `working`, `done` or `failed`. */
+  readonly state: string;
+  /** How often it was asked for. */
+  readonly attempts: number;
+  /** What the last attempt failed of. */
+  readonly lastError?: string;
+}
+
+/** A change of a study's state. */
+export interface StudyEvent {
+  /** When. */
+  readonly at: string;
+  /** Such as `image working`. */
+  readonly what: string;
+  /** Who did it. */
+  readonly consumer?: string;
+  /** Why. */
+  readonly detail?: string;
+}
+
+/** A file of a study that left. */
+export interface StudyTransfer {
+  /** `host:port`. */
+  readonly destination: string;
+  /** Path there. */
+  readonly path: string;
+  /** Its size. */
+  readonly bytes: number;
+  /** 64 lower-case hexadecimal digits. */
+  readonly sha256: string;
+  /** How the destination's copy was checked. */
+  readonly verifiedBy: string;
+  /** Of this package. */
+  readonly version: string;
+  /** When. */
+  readonly transferredAt: string;
+}
+
+/** How many studies of a project failed for one reason. */
+export interface FailureCount {
+  /** Images or reports. */
+  readonly kind: StudyKind;
+  /** As the dead letter has it. */
+  readonly reason: string;
+  /** At least 1. */
+  readonly count: number;
+}
+
+/** What of a project left for one destination on one day. */
+export interface SentCount {
+  /** `host:port`. */
+  readonly destination: string;
+  /** `YYYY-MM-DD`, in UTC. */
+  readonly day: string;
+  /** Files. */
+  readonly files: number;
+  /** Their sizes together. */
+  readonly bytes: number;
+}
+
+/** A study that is not finished: its images have not left, or its report is not there. */
+export interface UnfinishedStudy {
+  /** What is missing. */
+  readonly kind: StudyKind;
+  /** The OMOP id of the procedure. */
+  readonly procedure_occurrence_id: number;
+  /** ISO 8601: the extract that asks for it. */
+  readonly extractTime: string;
+  /** `queued`, `working`, `failed`, or `done`: images that wait for their upload. */
+  readonly state: string;
+  /** How often it was asked for. */
+  readonly attempts: number;
+  /** What the last attempt failed of. */
+  readonly lastError?: string;
+}
+
+/** Which studies {@linkcode Ledger.republish} takes: those that failed; or these and all that wait, or are in hands that gave no sign of life. */
+export type RepublishScope = "failed" | "unfinished";

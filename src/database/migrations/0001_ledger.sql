@@ -1,43 +1,114 @@
 -- 0001: what was asked for, what became of every study, and every file that left.
 
-create table pixl_pipeline.extract (
-  extract_id bigint generated always as identity primary key,
-  slug text not null,
-  project_name text not null,
-  extract_time text not null,
-  time_slug text not null,
-  studies integer,
-  registered_at timestamptz not null default now(),
-  -- The original knew a project only by its slug and made twins when two populates ran at once.
-  constraint extract_is_one_time_of_a_project unique (slug, extract_time)
+-- A database of the Python PIXL is adopted: its tables `extract` and `image`, of the schema `pipeline` (2024) or `pixl_pipeline` (2026), keep their rows and
+-- columns, and get what they lack. Where there is none, tables like those of 2026 are made first, so that there is one description of what follows.
+do $$
+begin
+  if to_regclass('pipeline.image') is not null and to_regclass('pixl_pipeline.image') is null then
+    alter table pipeline.extract set schema pixl_pipeline;
+    alter table pipeline.image set schema pixl_pipeline;
+    alter table pixl_pipeline.image rename column hashed_identifier to pseudo_study_uid;
+  end if;
+end
+$$;
+create table if not exists pixl_pipeline.extract (
+  extract_id bigint primary key,
+  slug text not null
 );
-
--- One row a study of a project, whichever extracts ask for it: a study is fetched and sent once.
-create table pixl_pipeline.image (
-  image_id bigint generated always as identity primary key,
-  slug text not null,
-  extract_id bigint not null references pixl_pipeline.extract,
-  mrn text not null,
+create table if not exists pixl_pipeline.image (
+  image_id bigint primary key,
   accession_number text not null,
   study_date date not null,
-  study_uid text,
-  procedure_occurrence_id bigint not null,
+  mrn text not null,
   pseudo_study_uid text,
-  state text not null default 'queued',
-  attempts integer not null default 0,
-  last_error text,
-  lease_owner text,
-  lease_until timestamptz,
-  -- Null until the broker has confirmed the study's message.
-  published_at timestamptz,
   exported_at timestamptz,
-  updated_at timestamptz not null default now(),
-  constraint image_state_is_known check (state in ('queued', 'working', 'done', 'exported', 'failed')),
-  constraint image_is_leased_while_working check ((state = 'working') = (lease_owner is not null and lease_until is not null)),
-  constraint image_has_a_pseudonym_when_done check (state not in ('done', 'exported') or pseudo_study_uid is not null),
-  constraint image_is_one_study unique (slug, mrn, accession_number, study_date),
-  constraint image_is_one_pseudonym unique (slug, pseudo_study_uid)
+  extract_id bigint not null references pixl_pipeline.extract
 );
+alter table pixl_pipeline.image add column if not exists study_uid text;
+alter table pixl_pipeline.extract
+  alter column extract_id drop default,
+  alter column extract_id type bigint,
+  alter column slug type text,
+  add column project_name text,
+  add column extract_time text,
+  add column time_slug text,
+  add column studies integer,
+  add column registered_at timestamptz not null default now();
+alter table pixl_pipeline.image
+  alter column image_id drop default,
+  alter column image_id type bigint,
+  alter column accession_number type text,
+  alter column mrn type text,
+  alter column pseudo_study_uid type text,
+  alter column extract_id type bigint,
+  alter column study_uid type text,
+  add column slug text,
+  add column procedure_occurrence_id bigint,
+  add column state text not null default 'queued',
+  add column attempts integer not null default 0,
+  add column last_error text,
+  add column lease_owner text,
+  add column lease_until timestamptz,
+  -- Null until the broker has confirmed the study's message.
+  add column published_at timestamptz,
+  add column updated_at timestamptz not null default now();
+drop sequence if exists pixl_pipeline.extract_extract_id_seq;
+drop sequence if exists pixl_pipeline.image_image_id_seq;
+alter table pixl_pipeline.extract alter column extract_id add generated always as identity;
+alter table pixl_pipeline.image alter column image_id add generated always as identity;
+select setval(pg_get_serial_sequence('pixl_pipeline.extract', 'extract_id'), coalesce(max(extract_id), 0) + 1, false)
+  from pixl_pipeline.extract;
+select setval(pg_get_serial_sequence('pixl_pipeline.image', 'image_id'), coalesce(max(image_id), 0) + 1, false)
+  from pixl_pipeline.image;
+
+-- What the Python PIXL did not keep: an extract's time, so a day long ago, another for each; a procedure's number, so 0.
+update pixl_pipeline.extract set
+  project_name = slug,
+  extract_time = to_char(timestamp '0001-01-01' + extract_id * interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS'),
+  time_slug = 'adopted-' || extract_id;
+update pixl_pipeline.image i set
+  slug = e.slug,
+  procedure_occurrence_id = 0,
+  state = case when i.exported_at is null then 'queued' else 'exported' end
+from pixl_pipeline.extract e where e.extract_id = i.extract_id;
+
+-- The Python PIXL had no keys, so a study may stand twice. Which row is right is for people to say. The text holds no identifiers.
+do $$
+declare
+  twins text;
+begin
+  select string_agg(ids, '; ') into twins from (
+    select string_agg(image_id::text, ' and ' order by image_id) as ids from pixl_pipeline.image
+      group by slug, mrn, accession_number, study_date having count(*) > 1
+    union all
+    select string_agg(image_id::text, ' and ' order by image_id) from pixl_pipeline.image
+      where pseudo_study_uid is not null group by slug, pseudo_study_uid having count(*) > 1
+    union
+    select image_id::text || ' has no pseudonym' from pixl_pipeline.image where exported_at is not null and pseudo_study_uid is null
+    limit 20
+  ) twin;
+  if twins is not null then
+    raise exception 'rows of the table image with the image_id % are one study or have one pseudonym: keep one of each, then migrate again', twins
+      using errcode = 'PX002';
+  end if;
+end
+$$;
+
+alter table pixl_pipeline.extract
+  alter column project_name set not null,
+  alter column extract_time set not null,
+  alter column time_slug set not null,
+  -- The original knew a project only by its slug and made twins when two populates ran at once.
+  add constraint extract_is_one_time_of_a_project unique (slug, extract_time);
+-- One row a study of a project, whichever extracts ask for it: a study is fetched and sent once.
+alter table pixl_pipeline.image
+  alter column slug set not null,
+  alter column procedure_occurrence_id set not null,
+  add constraint image_state_is_known check (state in ('queued', 'working', 'done', 'exported', 'failed')),
+  add constraint image_is_leased_while_working check ((state = 'working') = (lease_owner is not null and lease_until is not null)),
+  add constraint image_has_a_pseudonym_when_done check (state not in ('done', 'exported') or pseudo_study_uid is not null),
+  add constraint image_is_one_study unique (slug, mrn, accession_number, study_date),
+  add constraint image_is_one_pseudonym unique (slug, pseudo_study_uid);
 create index image_to_upload on pixl_pipeline.image (image_id) where state = 'done';
 
 -- One row a study of an extract: each extract has the reports as they were for it.
@@ -95,6 +166,8 @@ create table pixl_pipeline.event (
   detail text
 );
 create index event_of_image on pixl_pipeline.event (image_id, event_id);
+insert into pixl_pipeline.event (image_id, what, detail)
+  select image_id, 'image adopted', state from pixl_pipeline.image order by image_id;
 
 -- The one place that knows which state may follow which. `failed` may be worked on again: whoever sends the message anew wants that.
 create function pixl_pipeline.check_transition() returns trigger language plpgsql set search_path = '' as $$
@@ -107,7 +180,8 @@ begin
   end if;
   new.updated_at := now();
   insert into pixl_pipeline.event (image_id, what, consumer, detail)
-    values (new.image_id, tg_table_name || ' ' || new.state, coalesce(new.lease_owner, old.lease_owner), new.last_error);
+    values (new.image_id, tg_table_name || ' ' || new.state, coalesce(new.lease_owner, old.lease_owner),
+      case when new.state in ('queued', 'failed') then new.last_error end);
   return new;
 end
 $$;

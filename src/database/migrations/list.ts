@@ -1,5 +1,7 @@
 import ledger from "./0001_ledger.sql" with { type: "text" };
 import queue from "./0002_queue.sql" with { type: "text" };
+import history from "./0004_history.sql" with { type: "text" };
+import sharedRate from "./0003_shared_rate.sql" with { type: "text" };
 
 /** One step of the schema. Once released it is never edited: a change is a new step. */
 export interface Migration {
@@ -13,4 +15,6 @@ export interface Migration {
 export const MIGRATIONS: readonly Migration[] = [
   { name: "0001_ledger", sql: ledger },
   { name: "0002_queue", sql: queue },
+  { name: "0003_shared_rate", sql: sharedRate },
+  { name: "0004_history", sql: history },
 ];

@@ -1,0 +1,34 @@
+import { retryProject } from "../../pipeline/retry_project.ts";
+import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
+import type { PixlCommand } from "../command.ts";
+import { ConfigError } from "../errors.ts";
+import { openBroker, openLedger } from "../open.ts";
+import { queuesToFill } from "../queue_names.ts";
+
+type Options = { readonly queues: string; readonly failed?: boolean; readonly unfinished?: boolean };
+
+/** `pixl retry PROJECT`: puts on the queues again exactly what is missing. */
+export const retryCommand: PixlCommand<readonly [project: string], Options> = {
+  define: (program) =>
+    program.command("retry")
+      .description("put a project's missing studies on the queues again")
+      .argument("<project>", "the project's slug, as 'pixl status' shows it")
+      .option("--failed", "those that failed (what happens without an option)")
+      .option("--unfinished", "these, and all that wait: when a queue was lost with its messages")
+      .option("--queues <names>", "queues to fill, separated by commas; as for 'populate'", "pacs,ehr"),
+  needs: () => ({ database: true, broker: true }),
+  access: (config) => joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config)),
+  async run({ config, screen, signal, json, print }, [project], { queues, failed, unfinished }) {
+    if (failed && unfinished) throw new ConfigError(["--failed and --unfinished are both given: keep one"]);
+    const kinds = queuesToFill(queues.split(","));
+    await using open = await openLedger(config, signal);
+    await using broker = await openBroker(config, open.database, signal);
+    using phase = screen.phase("retry", 0, "messages");
+    const published = await retryProject(open.ledger, broker, kinds, project, unfinished ? "unfinished" : "failed", {
+      signal,
+      onPublished: (_, count) => phase.advance(count),
+    });
+    phase.done(Object.entries(published).map(([queue, count]) => `${count} to ${queue}`).join(", "));
+    if (json) print({ project, published });
+  },
+};
