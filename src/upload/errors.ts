@@ -15,6 +15,8 @@ export type UploadErrorCode =
   | "exists-different"
   | "not-found"
   | "invalid-name"
+  | "identifying-tags"
+  | "invalid-tags"
   | "source-changed"
   | "source-missing"
   | "protocol";
@@ -33,6 +35,8 @@ const MEANING: Readonly<Record<UploadErrorCode, { readonly kind: ErrorKind; read
   "exists-different": { kind: "input", retryable: false },
   "not-found": { kind: "input", retryable: false },
   "invalid-name": { kind: "input", retryable: false },
+  "identifying-tags": { kind: "input", retryable: false },
+  "invalid-tags": { kind: "input", retryable: false },
   "source-changed": { kind: "input", retryable: false },
   "source-missing": { kind: "input", retryable: false },
   "protocol": { kind: "configuration", retryable: false },

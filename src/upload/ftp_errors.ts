@@ -53,6 +53,8 @@ const REMEDY: Readonly<Record<UploadErrorCode, string>> = {
   "exists-different": "remove the other file, or ask to replace it",
   "not-found": "check the name",
   "invalid-name": "choose another name",
+  "identifying-tags": "take these tags out",
+  "invalid-tags": "give tags in the DICOM JSON Model",
   "source-changed": "upload the file once it is complete",
   "source-missing": "check that the file is there and may be read",
   "protocol":

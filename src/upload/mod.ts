@@ -11,8 +11,10 @@
 export { type ErrorKind, PixlError } from "../errors.ts";
 export * from "./destination.ts";
 export { DirectoryDestination } from "./directory_destination.ts";
+export { type DicomElement, type DicomTags, encodeTags } from "./dicom_tags.ts";
 export * from "./errors.ts";
 export { FtpsDestination } from "./ftps_destination.ts";
 export type { FtpsOptions } from "./ftps_options.ts";
 export { FtpsPool, type FtpsPoolOptions } from "./ftps_pool.ts";
 export { Pace } from "./pace.ts";
+export { isPartName } from "./remote_path.ts";
