@@ -60,7 +60,7 @@ export class DirectoryDestination implements Destination {
   /** As {@linkcode Destination.put}. */
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
     const remote = remotePath("/", path);
-    return await this.#guard(`copy to '${this.#local(path)}'`, options, async (signal) => {
+    return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
       const file = await SourceFile.open(source);
       return await this.#put(file, remote, { ...options, signal });
     });
@@ -159,7 +159,7 @@ export class DirectoryDestination implements Destination {
       if (!options.replace) {
         throw new UploadError(
           "exists-different",
-          `Cannot copy to '${final}': another file with this name is there: remove it or ask to replace it`,
+          `Cannot write '${final}': another file with this name is there: remove it or ask to replace it`,
         );
       }
     }
@@ -173,7 +173,7 @@ export class DirectoryDestination implements Destination {
       await write(source, part, { ...options, pace: this.#pace });
       await source.assertUnchanged();
       if (await hashOf(part, options.signal) !== source.sha256) {
-        throw new UploadError("verification-failed", `Cannot copy to '${final}': it arrived otherwise; try again`);
+        throw new UploadError("verification-failed", `Cannot write '${final}': it arrived otherwise; try again`);
       }
     } catch (error) {
       if (!options.signal.aborted) await rm(part, { force: true }).catch(() => {}); // the first error is the one to tell

@@ -21,7 +21,7 @@ const DENIED = [
  * Says what a failure of the file system means.
  *
  * @param cause What was thrown.
- * @param doing What was being done, as in `copy to '/share/a.zip'`.
+ * @param doing What was being done, as in `write '/share/a.zip'`.
  * @returns The cause itself where it is one of this package's errors, or none of the operating system's.
  */
 export function asFolderError(cause: unknown, doing: string): unknown {

@@ -35,8 +35,11 @@ export class WorkerConnection implements AsyncDisposable {
   }
 
   /** Connects. */
-  async open({ pace, ...options }: FtpsOptions, call: CallOptions): Promise<void> {
-    await this.#call({ call: "open", options, pace: pace?.memory }, call);
+  async open(given: FtpsOptions, call: CallOptions): Promise<void> {
+    // Only what is known and set: a message takes no functions, and a default is not replaced by undefined.
+    const { host, port, user, password, mode } = given;
+    const options = { host, port, user, password, mode, ...setOf(given) };
+    await this.#call({ call: "open", options, pace: given.pace?.memory }, call);
   }
 
   /** As `Destination.put`. */
@@ -122,4 +125,12 @@ function revived({ name, message, code, retryable, cause }: PlainError): Error {
   return name === "RangeError"
     ? new RangeError(message, options)
     : Object.assign(new Error(message, options), { name });
+}
+
+/** Options that need not be given. */
+const OPTIONAL = ["caPem", "servername", "basePath", "timeoutMs", "attempts", "retryDelayMs"] as const;
+
+/** Those that are. */
+function setOf(options: FtpsOptions): Pick<FtpsOptions, typeof OPTIONAL[number]> {
+  return Object.fromEntries(OPTIONAL.flatMap((name) => options[name] === undefined ? [] : [[name, options[name]]]));
 }

@@ -1,6 +1,6 @@
-import { assert, assertEquals, assertNotMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertNotMatch, assertStringIncludes } from "@std/assert";
 import { makePki } from "../../src/demo/pki.ts";
-import { FtpsDestination } from "../../src/upload/mod.ts";
+import { FtpsDestination, FtpsPool, type PartRecord } from "../../src/upload/mod.ts";
 import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
 import { sharedPki } from "../support/pki.ts";
 import { type ProgramName, testWith } from "../support/programs.ts";
@@ -142,7 +142,134 @@ export function ftpsConformance(
       });
     }
 
+    for (const expired of [false, true]) {
+      test(`open() ${expired ? "refuses" : "takes"} a certificate that has ${expired ? "" : "not "}expired`, async () => {
+        const from = new Date(Date.now() - (expired ? 48 : 23) * 3_600_000);
+        const pki = makePki({ hosts: ["localhost"], days: 1, from });
+        await using server = await start({ mode, pki });
+        // In a worker, which has not trusted another authority yet.
+        const open = async () => {
+          await using _pool = await FtpsPool.open({ ...server, caPem: pki.caPem });
+        };
+
+        if (expired) await assertFails("untrusted-certificate", open);
+        else await open();
+      });
+    }
+
+    test("8 connections make the same folders at once", async (workbench) => {
+      const { basePath, ...login } = workbench.server;
+      await using pool = await FtpsPool.open({
+        ...login,
+        basePath,
+        connections: 8,
+        timeoutMs: 10_000,
+        retryDelayMs: 50,
+      });
+      const contents = Array.from({ length: 8 }, (_, at) => randomBytes(1_000 + at));
+
+      await Promise.all(
+        contents.map(async (content, at) => await pool.put(await workbench.file(content), `new/deep/deeper/${at}.zip`)),
+      );
+
+      for (const [at, content] of contents.entries()) {
+        await assertSameBytes(await workbench.received(`new/deep/deeper/${at}.zip`), content);
+      }
+    });
+
+    for (const percent of [0, 1, 50, 99.9]) {
+      test(`a connection that is cut at ${percent} % leaves nothing wrong, and the next process goes on`, async (workbench) => {
+        await using proxy = new TcpProxy(workbench.server.port);
+        const content = randomBytes(40 * MB);
+        const source = await workbench.file(content);
+        let part: PartRecord | undefined;
+        {
+          await using destination = await workbench.open({ port: proxy.port, attempts: 1 });
+          if (percent === 0) proxy.cut();
+          const error = await assertFails("interrupted", () =>
+            destination.put(source, "a/study.zip", {
+              onPart: (record) => part = record,
+              onProgress: (bytes) => bytes >= content.length * percent / 100 && proxy.cut(),
+            }));
+          assertEquals(error.retryable, true);
+        }
+        assertEquals(await workbench.received("a/study.zip"), undefined);
+
+        await using next = await workbench.open();
+        const { resumed } = await next.put(source, "a/study.zip", part === undefined ? {} : { part });
+
+        await assertSameBytes(await workbench.received("a/study.zip"), content);
+        assert(resumed === 0 || resumed === part?.bytes);
+        if (percent <= 1) assertEquals(part, undefined);
+      });
+    }
+
+    test("put() gives up on a control connection that stalls, and nothing is there under the final name", async (workbench) => {
+      await using proxy = new TcpProxy(workbench.server.port);
+      await using destination = await workbench.open({ port: proxy.port, attempts: 1, timeoutMs: 1_000 });
+      const begun = performance.now();
+
+      const path = await workbench.file(3 * MB);
+      const error = await assertFails(
+        "timeout",
+        () => destination.put(path, "study.zip", { onProgress: (bytes) => bytes > MB && proxy.freeze() }),
+      );
+
+      assertEquals([error.retryable, error.kind], [true, "unavailable"]);
+      assertLess(performance.now() - begun, 10_000);
+      assertEquals(await workbench.received("study.zip"), undefined);
+    });
+
     if (hasPermissions) {
+      test("put() gives up on a server that stalls while it receives", async (workbench) => {
+        const { signalSessions } = workbench.server;
+        assert(signalSessions);
+        await using destination = await workbench.open({ attempts: 1, timeoutMs: 1_000 });
+        let stopped: Promise<void> | undefined;
+
+        await assertFails("timeout", () =>
+          workbench.file(64 * MB).then((path) =>
+            destination.put(path, "study.zip", {
+              onProgress: (bytes) => {
+                if (bytes > MB) stopped ??= signalSessions("SIGSTOP");
+              },
+            })
+          ));
+
+        await stopped;
+        assertEquals(await workbench.received("study.zip"), undefined);
+      });
+
+      test("put() says that the disk is full, and leaves nothing there", async (workbench) => {
+        const { uid, gid } = await Deno.stat(workbench.files);
+        await Deno.mkdir(`${workbench.files}/full`);
+        await using _disk = await smallDisk(`${workbench.files}/full`, 4 * MB);
+        await Deno.chown(`${workbench.files}/full`, uid, gid);
+        await using destination = await workbench.open({ attempts: 2 });
+        const path = await workbench.file(24 * MB);
+
+        const error = await assertFails("no-space", () => destination.put(path, "full/study.zip"));
+
+        assertEquals([error.retryable, error.kind], [false, "unavailable"]);
+        assertEquals(await workbench.received("full/study.zip"), undefined);
+        assertEquals((await destination.put(await workbench.file(1_000), "full/small.zip")).skipped, false);
+      });
+
+      testWith(
+        needs,
+        `FtpsDestination ${on}: put() says that renaming is refused, and leaves nothing there`,
+        async () => {
+          await using workbench = await Workbench.on(await start({ mode, refuseRename: true }));
+          await using destination = await workbench.open();
+          const path = await workbench.file(1_000);
+
+          const error = await assertFails("permission-denied", () => destination.put(path, "study.zip"));
+
+          assertEquals(error.kind, "refused");
+          assertEquals(await Array.fromAsync(Deno.readDir(workbench.files)), []);
+        },
+      );
+
       test("put() says that the server denies a folder", async (workbench) => {
         await Deno.mkdir(`${workbench.server.files}/locked`, { mode: 0o755 });
         await using destination = await workbench.open();
@@ -173,4 +300,14 @@ export function ftpsConformance(
       });
     }
   }
+}
+
+/** A small disk at that folder, as root. */
+async function smallDisk(folder: string, bytes: number): Promise<AsyncDisposable> {
+  const run = async (program: string, ...args: string[]) => {
+    const { success } = await new Deno.Command(program, { args, stderr: "inherit" }).output();
+    assert(success, `${program} failed`);
+  };
+  await run("mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", folder);
+  return { [Symbol.asyncDispose]: () => run("umount", "-l", folder) };
 }
