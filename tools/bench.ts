@@ -4,12 +4,14 @@ import type { BenchRow } from "../tests/bench/bench.ts";
 import { benchExports } from "../tests/bench/exports.ts";
 import { benchQueue } from "../tests/bench/queue.ts";
 import { benchRateLimiter } from "../tests/bench/rate_limiter.ts";
+import { benchUpload } from "../tests/bench/upload.ts";
 import { print, say } from "./say.ts";
 
 const AREAS: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   "rate-limiter": benchRateLimiter,
   queue: benchQueue,
   exports: benchExports,
+  upload: benchUpload,
 };
 
 const { values } = parseArgs({ args: Deno.args, options: { json: { type: "boolean" }, only: { type: "string" } } });

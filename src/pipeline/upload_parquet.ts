@@ -41,7 +41,7 @@ export async function uploadOneExport(
   ledger: Ledger,
   parquetExport: ParquetExport,
   destination: Destination,
-  options: Pick<UploadTaskOptions, "signal" | "concurrency"> & { readonly replace?: boolean } = {},
+  options: Omit<UploadTaskOptions, "projectSlug"> & { readonly replace?: boolean } = {},
 ): Promise<UploadResult> {
   const { files, manifest, failed } = await planExport(ledger, parquetExport, options);
   return await sendExports(ledger, destination, { files, failed, manifests: manifest ? [manifest] : [] }, options);

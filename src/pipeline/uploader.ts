@@ -93,12 +93,24 @@ export class Uploader {
     });
   }
 
-  /** Sends an export as `<project>/<time>/parquet/**`, and last of all its `manifest.json`. @throws {ExportError | UploadError} */
+  /**
+   * Sends an export as `<project>/<time>/parquet/**`, and last of all its `manifest.json`.
+   *
+   * @param parquetExport Finished.
+   * @param options As for the others; `onProgress` is told the bytes of all files; `concurrency`: files at once.
+   * @returns Counts, with a reason for every file that could not be sent.
+   * @throws {ExportError} `not-exported` if it is not whole.
+   * @throws {UploadError} If the destination is out of reach or refuses us.
+   */
   async uploadExport(
     parquetExport: ParquetExport,
     options: UploadOptions & { readonly concurrency?: number } = {},
   ): Promise<UploadResult> {
-    return await uploadOneExport(this.#ledger, parquetExport, this.#destination, options);
+    const { onProgress, ...rest } = options;
+    return await uploadOneExport(this.#ledger, parquetExport, this.#destination, {
+      ...rest,
+      ...(onProgress === undefined ? {} : { onProgress: ({ bytes: [done] }) => onProgress(done) }),
+    });
   }
 
   async #spooled<T>(source: string | ReadableStream<Uint8Array>, send: (path: string) => Promise<T>): Promise<T> {

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertGreater, assertRejects, assertStringInclude
 import { type Database, DatabaseError, migrate, openDatabase } from "@pixl/core/database";
 import { PostgresBroker } from "@pixl/core/queue";
 import { embeddedTest } from "../support/databases.ts";
+import { MIGRATIONS } from "../../src/database/migrations/list.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
@@ -113,7 +114,7 @@ test("openDatabase() needs no permission but the folder", async (dir) => {
   await Deno.mkdir(`${dir}/db`);
   const allowed = [`--allow-read=${dir}/db`, `--allow-write=${dir}/db`, "--ignore-env"];
   const { stdout, stderr } = await (await child(dir, program, allowed)).output();
-  assertEquals(new TextDecoder().decode(stdout).trim(), "2", new TextDecoder().decode(stderr));
+  assertEquals(new TextDecoder().decode(stdout).trim(), String(MIGRATIONS.length), new TextDecoder().decode(stderr));
 
   const refused = await (await child(dir, program, [`--allow-read=${dir}/db`, "--ignore-env"])).output();
   assertStringIncludes(new TextDecoder().decode(refused.stderr), "it must be readable and writable");
