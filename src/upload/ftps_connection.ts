@@ -24,6 +24,8 @@ export class FtpsConnection {
   readonly #client: Client;
   readonly #timeoutMs: number;
   #features: ReadonlyMap<string, string> = new Map();
+  /** Where it is, if known. */
+  #folder: string | undefined;
 
   private constructor(client: Client, timeoutMs: number) {
     this.#client = client;
@@ -65,6 +67,12 @@ export class FtpsConnection {
 
   /** Changes into a folder, making those on the way that are missing. @param folder Absolute. */
   async enter(folder: string): Promise<void> {
+    if (this.#folder === folder) return; // a round trip that a thousand small files need not make
+    await this.#enter(folder);
+    this.#folder = folder;
+  }
+
+  async #enter(folder: string): Promise<void> {
     if ((await this.#client.sendIgnoringError(`CWD ${folder}`)).code < 300) return;
     const names = folder.split("/").slice(1);
     for (let depth = 1; depth <= names.length; depth++) {
@@ -135,6 +143,7 @@ export class FtpsConnection {
   /** Every file below a folder, however deep, by path below it. @param folder Absolute. */
   async list(folder: string): Promise<Map<string, number>> {
     const files = new Map<string, number>();
+    this.#folder = undefined;
     const visit = async (below: string): Promise<void> => {
       // LIST with a path treats blanks and dashes differently from server to server; without one it cannot.
       if ((await this.#client.sendIgnoringError(`CWD ${folder}${below}`)).code >= 300) return;

@@ -17,6 +17,8 @@ export interface WorkerScope {
  * data connection may offer the other's session, which strict servers refuse.
  */
 export function serveFtps(scope: WorkerScope): void {
+  // The client notes a stack trace for every command: measured, a fifth of the processor time for small files. No trace leaves this worker anyway.
+  Error.stackTraceLimit = 0;
   let destination: FtpsDestination | undefined;
   const calls = new Map<number, AbortController>();
   scope.onmessage = ({ data: message }) => {
