@@ -1,6 +1,7 @@
 /** Measures parts of the package side by side with others: `deno task bench [--json] [--only AREA]`. */
 import { parseArgs } from "node:util";
 import type { BenchRow } from "../tests/bench/bench.ts";
+import { benchDatabase } from "../tests/bench/database.ts";
 import { benchExports } from "../tests/bench/exports.ts";
 import { benchQueue } from "../tests/bench/queue.ts";
 import { benchRateLimiter } from "../tests/bench/rate_limiter.ts";
@@ -10,6 +11,7 @@ import { print, say } from "./say.ts";
 const AREAS: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   "rate-limiter": benchRateLimiter,
   queue: benchQueue,
+  database: benchDatabase,
   exports: benchExports,
   upload: benchUpload,
 };

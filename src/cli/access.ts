@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { addressesOf } from "./addresses.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
@@ -28,7 +29,10 @@ export function configAccess(config: Config): Access {
 
 /** Access to the database. */
 export function databaseAccess({ database }: Config): Access {
-  if (database.kind === "embedded") return { read: [database.dir], write: [database.dir] };
+  if (database.kind === "embedded") {
+    const { dir } = database;
+    return { read: [dir], write: [dir], net: [`unix:${resolve(dir)}/run/socket`] };
+  }
   return { net: [`${netHost(database.host)}:${database.port}`] };
 }
 

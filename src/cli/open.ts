@@ -19,7 +19,7 @@ export function provideAssets(load: () => Promise<EmbeddedAssets>): void {
   pgliteAssets = load;
 }
 
-/** A database with its ledger; an embedded one is brought up to date, since nobody else can have it open. */
+/** A database with its ledger; an embedded one is brought up to date, since it has no administrator. */
 export interface OpenLedger extends AsyncDisposable {
   readonly database: Database;
   readonly ledger: Ledger;
@@ -27,16 +27,20 @@ export interface OpenLedger extends AsyncDisposable {
 
 /** Opens the database that is configured. */
 export async function openConfiguredDatabase({ database }: Config, signal: AbortSignal): Promise<Database> {
-  if (database.kind === "embedded") return await openEmbedded(database.dir, signal);
+  if (database.kind === "embedded") return await openEmbedded(database.dir, signal, { shared: true });
   const { kind, host, port, user, password, caPem } = database;
   const tls = caPem === undefined ? false : { ca: caPem };
   return await openDatabase({ kind, host, port, database: database.database, user, password, tls }, { signal });
 }
 
-/** Opens the embedded database in a folder. */
-export async function openEmbedded(dir: string, signal: AbortSignal): Promise<Database> {
+/** Opens the embedded database in a folder, for this process alone unless it is shared. */
+export async function openEmbedded(
+  dir: string,
+  signal: AbortSignal,
+  { shared = false }: { readonly shared?: boolean } = {},
+): Promise<Database> {
   const assets = await pgliteAssets?.();
-  return await openDatabase({ kind: "embedded", dir, ...(assets === undefined ? {} : { assets }) }, { signal });
+  return await openDatabase({ kind: "embedded", dir, shared, ...(assets === undefined ? {} : { assets }) }, { signal });
 }
 
 /** Opens the database and its ledger. */

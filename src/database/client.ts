@@ -35,7 +35,7 @@ export function openClient(options: ClientOptions): Sql {
     max: options.poolSize,
     connect_timeout: options.connectTimeoutMs / 1_000,
     // Its own back-off grows to 20 s, and queries queue behind it long after the server is back.
-    backoff: (failures: number) => Math.min(0.05 * 2 ** failures, 1),
+    backoff: (failures: number) => Math.min(0.05 * 2 ** failures, 0.5),
     // Zero, since nothing falls back to the environment.
     idle_timeout: 0,
     max_lifetime: 0,

@@ -35,6 +35,7 @@ const STATES: readonly (readonly [string, DatabaseErrorCode])[] = [
   ["3F000", "database-outdated"],
   ["42501", "database-refused"],
   ["42703", "database-outdated"],
+  ["42883", "database-outdated"],
   ["42P01", "database-outdated"],
   ["53300", "database-busy"],
   ["55P03", "database-busy"],

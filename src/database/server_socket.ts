@@ -3,15 +3,27 @@ import { isIP, Socket } from "node:net";
 import { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 
-/** Where and how to connect. */
-export interface ServerSocketOptions {
+/** A server on the network. */
+interface NetworkAddress {
   readonly host: string;
   readonly port: number;
   /** PEM of the authority that signed the server's certificate, the system's authorities if it is empty; `false` for no encryption. */
   readonly tls: { readonly ca?: string } | false;
+}
+
+/** A server on this host. */
+interface LocalAddress {
+  /** Its Unix socket. */
+  readonly path: string;
+  /** Awaited before each connection. */
+  readonly ready: () => Promise<void>;
+}
+
+/** Where and how to connect. */
+export type ServerSocketOptions = (NetworkAddress | LocalAddress) & {
   /** A connection on which nothing moves for so long is given up: the server hangs, or the network between. */
   readonly silenceMs: number;
-}
+};
 
 /** SSLRequest (PostgreSQL manual, "Message Formats"). */
 const SSL_REQUEST = Uint8Array.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f);
@@ -83,18 +95,30 @@ export class ServerSocket extends Duplex {
     setTimeout(() => setImmediate(() => this.destroy()), LAST_WORDS_MS);
   }
 
-  async #connect({ host, port, tls, silenceMs }: ServerSocketOptions): Promise<Socket> {
-    this.#raw.connect(port, host);
-    await this.#first(this.#raw, "connect");
-    this.#raw.setNoDelay(true);
-    this.#raw.setKeepAlive(true, 60_000);
-    const socket = tls === false ? this.#raw : await this.#encrypt(host, tls);
-    socket.setTimeout(silenceMs, () => this.#break(connectionError("CONNECTION_CLOSED")));
+  async #connect(options: ServerSocketOptions): Promise<Socket> {
+    const socket = "path" in options ? await this.#connectLocally(options) : await this.#connectOver(options);
+    socket.setTimeout(options.silenceMs, () => this.#break(connectionError("CONNECTION_CLOSED")));
     socket.on("data", (chunk) => {
       if (!this.push(chunk)) socket.pause();
     });
     for (const end of ["end", "close"]) socket.on(end, () => this.#break(connectionError("CONNECTION_CLOSED")));
     return this.#open = socket;
+  }
+
+  async #connectLocally({ path, ready }: LocalAddress): Promise<Socket> {
+    await ready();
+    if (this.#broken) throw connectionError("CONNECTION_CLOSED");
+    this.#raw.connect({ path });
+    await this.#first(this.#raw, "connect");
+    return this.#raw;
+  }
+
+  async #connectOver({ host, port, tls }: NetworkAddress): Promise<Socket> {
+    this.#raw.connect(port, host);
+    await this.#first(this.#raw, "connect");
+    this.#raw.setNoDelay(true);
+    this.#raw.setKeepAlive(true, 60_000);
+    return tls === false ? this.#raw : await this.#encrypt(host, tls);
   }
 
   async #encrypt(host: string, tls: { readonly ca?: string }): Promise<Socket> {

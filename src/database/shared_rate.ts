@@ -4,6 +4,9 @@ import { run } from "./failure.ts";
 import type { Booking, BookingRequest, RateChange, TokenStore } from "../rate_limiter/token_store.ts";
 import type { LedgerCall } from "./ledger/types.ts";
 
+/** The largest `integer` of PostgreSQL. */
+const MOST_CAPACITY = 2 ** 31 - 1;
+
 /** What was set of a queue's rate; what never was is left out. */
 export interface RateSettings {
   /** Studies a second; 0 is paused. */
@@ -90,7 +93,11 @@ export class SharedRate implements TokenStore {
     call: LedgerCall & { readonly unlessSetSince?: number } = {},
   ): Promise<boolean> {
     if (rate !== undefined) checkRate(rate);
-    if (capacity !== undefined) checkCapacity(capacity);
+    if (capacity !== undefined && checkCapacity(capacity) > MOST_CAPACITY) {
+      throw new RangeError(
+        `Cannot set the capacity as 'capacity' must be at most ${MOST_CAPACITY}: current value is ${capacity}`,
+      );
+    }
     const [row] = await this.#run("set the rate", call, (sql) =>
       sql<{ set: boolean }[]>`
         select pixl_pipeline.set_rate_limit(

@@ -51,7 +51,7 @@ function readWindow(source: string, setZone: (zone: string) => void): Window {
       const [from = "", to = "", extra] = word.split("-");
       times = readTimes(from, to, [from, to]);
       if (extra !== undefined) throw new RateScheduleError(word, TIME_REMEDY);
-    } else if (/^[a-z]{3}([-,]|$)/i.test(word) && word.toUpperCase() !== "UTC" && !word.includes("/")) {
+    } else if (/^(mon|tue|wed|thu|fri|sat|sun)([-,]|$)/i.test(word)) {
       if (days !== undefined) throw new RateScheduleError(word, "separate days by commas, without blanks");
       days = parseDays(word);
       if (days === undefined) throw new RateScheduleError(word, DAYS_REMEDY);
@@ -93,12 +93,15 @@ function readZone(zone: string, place: string): string {
 
 const JSON_SHAPE = v.strictObject({
   zone: v.string(),
-  windows: v.array(v.strictObject({
-    days: v.optional(v.string(), "mon-sun"),
-    from: v.optional(v.string(), "00:00"),
-    to: v.optional(v.string(), "24:00"),
-    rate: v.pipe(v.number(RATE_REMEDY), v.finite(RATE_REMEDY), v.minValue(0, RATE_REMEDY)),
-  })),
+  windows: v.pipe(
+    v.array(v.strictObject({
+      days: v.optional(v.string(), "mon-sun"),
+      from: v.optional(v.string(), "00:00"),
+      to: v.optional(v.string(), "24:00"),
+      rate: v.pipe(v.number(RATE_REMEDY), v.finite(RATE_REMEDY), v.minValue(0, RATE_REMEDY)),
+    })),
+    v.minLength(1, "a schedule has at least one window"),
+  ),
   otherwise: v.pipe(v.number(RATE_REMEDY), v.finite(RATE_REMEDY), v.minValue(0, RATE_REMEDY)),
 });
 

@@ -23,6 +23,12 @@ export interface SharedTokenBucketOptions {
 /** Tokens that are due later than this, in milliseconds, are not booked yet, but left to others. */
 const HORIZON_MS = 400;
 
+/**
+ * Whoever got tokens the last time looks less far ahead, in milliseconds. It asks again when they are due, at the very moment at which the next comes
+ * in sight, and would otherwise always be before those who got none.
+ */
+const MODEST_HORIZON_MS = 300;
+
 /** Time between two questions to the store, in milliseconds, if tokens run short; more or less a fifth. */
 const SHORT_MS = 250;
 
@@ -38,13 +44,17 @@ const GRACE_MS = 100;
 /** A question that is not answered within so many milliseconds is asked again. */
 const ANSWER_MS = 5_000;
 
+/** The longest delay that `setTimeout` honours, in milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * A {@linkcode TokenBucket} that any number of processes on any number of hosts share, through a row in a database. Together they take no more than one
  * bucket would: at most `capacity + rate × (T + 0.1 s)` in any time T, and what a
  * slow network holds up.
  *
  * It books tokens shortly before they are due, as many as it is likely to use, so the database sees at most five short questions a second of each
- * process, and none while nobody asks for tokens. A process that dies loses what it had booked, less than half a second's worth, and never mints. With the
+ * process, and none while nobody asks for tokens. A process that ends or dies loses what it had booked, less than half a second's worth or one take's (to
+ * give it back would mint, where others have booked since), and never mints. With the
  * database away there are no tokens; those who wait keep their place, and go on by themselves when it is back.
  *
  * @example See {@linkcode TokenStore}
@@ -68,6 +78,7 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
   #knownAt = -Infinity;
   #asking: Promise<void> | undefined;
   #failures = 0;
+  #horizonMs = HORIZON_MS;
   /** Tokens given out since the last question. */
   #used = 0;
   /** Tokens that `tryTake` did not get since then. */
@@ -146,7 +157,8 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
   }
 
   /**
-   * Takes tokens if this process has them and nobody waits. If not, it books some, so that asking again later is worth it.
+   * Takes tokens if this process has them and nobody waits. If not, it books some for the next call, which should come soon: they are kept no longer
+   * than the bucket would keep them.
    *
    * @param n How many. @default {1}
    * @returns Whether they were taken.
@@ -166,7 +178,7 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
    * @param n How many. @default {1}
    * @param options A signal and the longest wait.
    * @throws {RangeError} If `n` is no whole number from 1 to the capacity, or `maxWaitMs` is negative.
-   * @throws {RateLimitTimeoutError} If they cannot be had within `maxWaitMs`: at once if that is known, or up to half a second after it became so.
+   * @throws {RateLimitTimeoutError} If they cannot be had within `maxWaitMs`: at once if that is known, otherwise when it becomes so or is over.
    */
   take(n = 1, options: TakeOptions = {}): Promise<void> {
     try {
@@ -181,8 +193,8 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
       }
       const needed = this.#timeFor(this.#waiters.wanted + n, now);
       if (needed > maxWaitMs) throw new RateLimitTimeoutError(maxWaitMs, needed);
-      const taken = this.#waiters.add(n, now + maxWaitMs, options.signal, () => this.#serve());
-      if (this.#waiters.size === 1) this.#serve();
+      const taken = this.#waiters.add(n, now, maxWaitMs, options.signal, () => this.#serve());
+      if (this.#waiters.size === 1 || maxWaitMs < Infinity) this.#serve();
       else this.#plan();
       return taken;
     } catch (error) {
@@ -255,8 +267,13 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
     const now = this.#clock();
     let next = this.#waiters.first;
     for (; next !== undefined && this.#spend(next.n, now); next = this.#waiters.first) this.#waiters.grant(next);
-    const due = next === undefined ? undefined : this.#booked.dueAt(next.n);
-    if (due !== undefined) this.#serveTimer = setTimeout(() => this.#serve(), Math.ceil(due - now));
+    this.#refuseLate(now);
+    next = this.#waiters.first;
+    const due = next === undefined ? Infinity : this.#booked.dueAt(next.n) ?? Infinity;
+    const until = Math.min(due, this.#waiters.nextDeadline);
+    if (until < Infinity) {
+      this.#serveTimer = setTimeout(() => this.#serve(), Math.min(Math.ceil(until - now), LONGEST_TIMER_MS));
+    }
     this.#plan();
   }
 
@@ -265,8 +282,10 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
     clearTimeout(this.#askTimer);
     this.#askTimer = undefined;
     if (this.#asking !== undefined || this.#closing.signal.aborted) return;
-    if (this.#waiters.size === 0 && this.#used === 0 && this.#missed === 0) return;
     const now = this.#clock();
+    this.#loseOld(now);
+    // What is booked is void without news of the rate.
+    if (this.#waiters.size === 0 && this.#missed === 0 && this.#booked.count === 0) return;
     let at = this.#askedAt + this.#shortMs;
     if (this.#failures > 0) at = this.#askedAt + Math.min(this.#shortMs * 2 ** this.#failures, LEASE_MS);
     else if (this.#shortage(now) === 0) at = this.#askedAt + LONG_MS;
@@ -277,11 +296,12 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
     else this.#askTimer = setTimeout(() => this.#askAndServe(), Math.ceil(at - now));
   }
 
-  /** Tokens to book: for those who wait, and as many as were used lately; twice as many if somebody waits with nothing booked. */
+  /** Tokens to book: for those who wait and, while somebody does, as many as were used lately; twice as many if nothing is booked. */
   #shortage(now: number): number {
     const elapsed = Math.max(now - this.#askedAt, SHORT_MS);
-    const starving = this.#waiters.size > 0 && this.#booked.count === 0;
-    const usual = Math.ceil(this.#used * HORIZON_MS / elapsed) * (starving ? 2 : 1);
+    const usual = this.#waiters.size === 0
+      ? 0
+      : Math.ceil(this.#used * HORIZON_MS / elapsed) * (this.#booked.count === 0 ? 2 : 1);
     return Math.max(0, this.#waiters.wanted + this.#missed + usual - this.#booked.count);
   }
 
@@ -301,15 +321,13 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
       },
     ).finally(() => {
       this.#asking = undefined;
-      if (this.#closing.signal.aborted) return;
-      this.#refuseLate();
-      this.#serve();
+      if (!this.#closing.signal.aborted) this.#serve();
     });
   }
 
   /** Sees at once what was set, whether or not a question is under way that may have come before. */
   async #refresh(): Promise<void> {
-    await this.#asking;
+    while (this.#asking !== undefined) await this.#asking;
     if (this.#closing.signal.aborted) return;
     this.#askAndServe();
     await this.#asking;
@@ -324,7 +342,7 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
     this.#used = 0;
     this.#missed = 0;
     const least = Math.min(wanted, this.#waiters.first?.n ?? 1);
-    const request = { wanted, least, horizonMs: HORIZON_MS };
+    const request = { wanted, least, horizonMs: this.#horizonMs };
     const options = signal === undefined ? {} : { signal };
     const booking = await deadline(this.#store.book(request, options), ANSWER_MS, options);
     this.#accept(booking, asked);
@@ -332,7 +350,7 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
 
   #accept({ rate, capacity, version, count, firstDueMs, nextDueMs }: Booking, asked: number): void {
     const now = this.#clock();
-    if (version !== this.#version) {
+    if (this.#version === undefined || version > this.#version) {
       this.#booked.loseAfter(now);
       if (this.#version !== undefined) log.info("The rate is {rate} a second from now on", { rate });
       this.#version = version;
@@ -341,17 +359,19 @@ export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
     this.#rate = rate;
     this.#capacity = capacity;
     this.#knownAt = asked;
+    this.#horizonMs = count > 0 ? MODEST_HORIZON_MS : HORIZON_MS;
     this.#nextDue = now + nextDueMs;
     this.#booked.add(now + firstDueMs, 1_000 / rate, count);
   }
 
-  /** Lets those go who cannot be served in time, as far as is known. */
-  #refuseLate(): void {
-    const now = this.#clock();
-    this.#waiters.refuseLate(({ n, deadline }, ahead) => {
+  /** Lets those go who cannot be served in time: as far as is known, or because it is over. */
+  #refuseLate(now: number): void {
+    this.#waiters.refuseLate(({ n, deadline, maxWaitMs }, ahead) => {
       const needed = this.#timeFor(ahead + n, now);
-      const late = this.#failures > 0 ? now > deadline : now + needed > deadline;
-      return late ? new RateLimitTimeoutError(Math.max(0, deadline - now), needed) : undefined;
+      const known = this.#failures === 0 && this.#asking === undefined;
+      return now >= deadline || (known && now + needed > deadline)
+        ? new RateLimitTimeoutError(maxWaitMs, needed)
+        : undefined;
     });
   }
 }

@@ -8,7 +8,10 @@ import { WaiterList } from "./waiter_list.ts";
 export interface TokenBucketOptions {
   /** Tokens earned a second; fractions allowed, 0 pauses: none is earned and none is given out. @default {5} */
   readonly rate?: number;
-  /** Most tokens kept, and so the largest burst. A whole number, at least 1. @default {5} */
+  /**
+   * Most tokens kept, and so the largest burst. A whole number, at least 1. Timers come some milliseconds late, and what is earned meanwhile above the
+   * capacity is lost: for a steady rate it should hold what is earned in 20 ms. @default {5}
+   */
   readonly capacity?: number;
   /** Tokens at the start. One, not a full bucket: a service that restarts must not greet the archive with a burst. @default {1} */
   readonly initial?: number;
@@ -95,11 +98,14 @@ export class TokenBucket implements RateLimiter {
    * @throws {RangeError} If it is not a finite number of at least 0.
    */
   setRate(rate: number): void {
+    checkRate(rate);
+    // Whose token was earned by now has it, even if the timer is late.
+    this.#serve();
     const now = this.#clock();
-    this.#level.setRate(checkRate(rate), now);
-    this.#waiters.refuseLate(({ n, deadline }, ahead) => {
+    this.#level.setRate(rate, now);
+    this.#waiters.refuseLate(({ n, deadline, maxWaitMs }, ahead) => {
       const needed = this.#timeFor(ahead + n, now);
-      return now + needed > deadline ? new RateLimitTimeoutError(deadline - now, needed) : undefined;
+      return now + needed > deadline ? new RateLimitTimeoutError(maxWaitMs, needed) : undefined;
     });
     this.#serve();
   }
@@ -147,7 +153,7 @@ export class TokenBucket implements RateLimiter {
       const now = this.#clock();
       const needed = this.#timeFor(this.#waiters.wanted + n, now);
       if (needed > maxWaitMs) throw new RateLimitTimeoutError(maxWaitMs, needed);
-      const taken = this.#waiters.add(n, now + maxWaitMs, signal, () => this.#serve());
+      const taken = this.#waiters.add(n, now, maxWaitMs, signal, () => this.#serve());
       if (this.#waiters.size === 1) this.#serve();
       return taken;
     } catch (error) {
@@ -183,16 +189,16 @@ export class TokenBucket implements RateLimiter {
   #spend(n: number): boolean {
     const level = this.#level;
     if (level.rate === 0) return false;
-    if (level.left < n * 1_000 || !this.#sameMillisecond()) {
-      if (level.at(this.#clock()) + TOLERANCE < n * 1_000) return false;
+    if (!level.surelyHas(n * 1_000) || !this.#sameMillisecond()) {
+      if (!(level.at(this.#clock()) + TOLERANCE >= n * 1_000)) return false;
     }
     level.spend(n);
     return true;
   }
 
   /**
-   * Whether the clock was looked at within this millisecond: tokens that were there then are there now. `performance.now` takes twice as long as
-   * `Date.now` and three times as long as all the rest of {@linkcode tryTake}.
+   * Whether the clock was looked at within this millisecond. `performance.now` takes twice as long as `Date.now` and three times as long as all the
+   * rest of {@linkcode tryTake}.
    */
   #sameMillisecond(): boolean {
     if (this.#millisecond === undefined) return false;

@@ -38,9 +38,12 @@ export class TokenLevel {
     return this.#rate;
   }
 
-  /** Thousandths of a token that there were when the clock was last looked at, less what was spent since: there are no fewer now. */
-  get left(): number {
-    return this.#left;
+  /**
+   * Whether so many thousandths of a token are there, without a look at the clock, if the last one is less than a millisecond ago: they were there
+   * then, and what was earned since does not reach the capacity, where some would be lost.
+   */
+  surelyHas(thousandths: number): boolean {
+    return this.#left >= thousandths && this.#left + this.#rate <= this.#full;
   }
 
   /** Thousandths of a token that there are at a time. A clock that went back earns nothing until it goes on; it keeps what was seen. */

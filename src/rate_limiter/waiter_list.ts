@@ -4,6 +4,8 @@ export class Waiter {
   readonly n: number;
   /** Clock time after which it no longer wants them; `Infinity` for never. */
   readonly deadline: number;
+  /** The wait that was allowed, for the error's text. */
+  readonly maxWaitMs: number;
   /** Settles the promise of its `take()`. To reject, it is resolved with a rejected promise: keeping `reject` too would cost a quarter more memory. */
   readonly settle: (value: void | Promise<void>) => void;
   /** Those who leave at the same signal, itself among them. */
@@ -13,9 +15,10 @@ export class Waiter {
   /** Who waits after it. */
   next: Waiter | undefined = undefined;
 
-  constructor(n: number, deadline: number, settle: (value: void | Promise<void>) => void) {
+  constructor(n: number, now: number, maxWaitMs: number, settle: (value: void | Promise<void>) => void) {
     this.n = n;
-    this.deadline = deadline;
+    this.deadline = now + maxWaitMs;
+    this.maxWaitMs = maxWaitMs;
     this.settle = settle;
   }
 }
@@ -55,14 +58,21 @@ export class WaiterList {
    * Adds one at the end.
    *
    * @param n Tokens wanted.
-   * @param deadline See {@linkcode Waiter.deadline}.
+   * @param now The clock's time.
+   * @param maxWaitMs The wait that is allowed.
    * @param signal Takes it out and rejects its promise with the reason.
    * @param onFirstLeft Called when it left that way and it was its turn, so that the next has the tokens that are there.
    * @returns Resolves when it is granted.
    */
-  add(n: number, deadline: number, signal: AbortSignal | undefined, onFirstLeft: () => void): Promise<void> {
+  add(
+    n: number,
+    now: number,
+    maxWaitMs: number,
+    signal: AbortSignal | undefined,
+    onFirstLeft: () => void,
+  ): Promise<void> {
     return new Promise((resolve) => {
-      const waiter = new Waiter(n, deadline, resolve);
+      const waiter = new Waiter(n, now, maxWaitMs, resolve);
       if (this.#last === undefined) this.#first = waiter;
       else {
         this.#last.next = waiter;
@@ -71,7 +81,7 @@ export class WaiterList {
       this.#last = waiter;
       this.#size += 1;
       this.#wanted += n;
-      if (deadline < Infinity) this.#hurried += 1;
+      if (maxWaitMs < Infinity) this.#hurried += 1;
       if (signal === undefined) return;
       waiter.group = this.#groups.get(signal) ?? this.#listen(signal, onFirstLeft);
       waiter.group.members.add(waiter);
@@ -124,6 +134,14 @@ export class WaiterList {
   refuseLate(reasonFor: (waiter: Waiter, ahead: number) => Error | undefined): void {
     if (this.#hurried === 0) return;
     this.refuseIf((waiter, ahead) => waiter.deadline < Infinity ? reasonFor(waiter, ahead) : undefined);
+  }
+
+  /** When the first wait is over; `Infinity` if none ever is. */
+  get nextDeadline(): number {
+    let next = Infinity;
+    if (this.#hurried === 0) return next;
+    for (let waiter = this.#first; waiter !== undefined; waiter = waiter.next) next = Math.min(next, waiter.deadline);
+    return next;
   }
 
   #remove(waiter: Waiter): void {

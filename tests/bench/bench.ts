@@ -42,8 +42,13 @@ export async function compare(comparison: Comparison): Promise<BenchRow> {
   const medians = new Map([...rates].map(([who, values]) => [who, median(values)]));
   const mine = medians.get("ours") ?? 0;
   medians.delete("ours");
-  const ratio = mine / Math.max(...medians.values());
-  return { area, name, unit, ours: mine, peers: Object.fromEntries(medians), ratio, goal, met: ratio >= goal };
+  return rowOf({ area, name, unit, goal, ours: mine, peers: Object.fromEntries(medians) });
+}
+
+/** A line of figures that were measured already. */
+export function rowOf(figures: Omit<BenchRow, "ratio" | "met">): BenchRow {
+  const ratio = figures.ours / Math.max(...Object.values(figures.peers));
+  return { ...figures, ratio, met: ratio >= figures.goal };
 }
 
 /** Does something and gives how many of `n` it did a second. */
@@ -53,7 +58,8 @@ export async function perSecond(n: number, work: () => unknown): Promise<number>
   return (n * 1_000) / (performance.now() - started);
 }
 
-function median(values: readonly number[]): number {
+/** The middle one, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;
   const [low = 0, high = low] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]];

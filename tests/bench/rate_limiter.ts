@@ -11,6 +11,8 @@ const WAITERS = 100_000;
 const SLOW_WAITERS = 400;
 /** So many that they are always there. */
 const PLENTY = 1e9;
+/** A bucket that is neither empty nor full for a long time. */
+const HALF_FULL = { rate: 1, capacity: PLENTY, initial: PLENTY / 2 };
 
 /**
  * Taking tokens that are there or not, and waiting for them. Each has a loop of its own: one loop that calls whatever it is given costs as much as a token.
@@ -24,7 +26,7 @@ export async function benchRateLimiter(): Promise<BenchRow[]> {
       unit: "calls/s",
       goal: 2,
       ours: () => {
-        const bucket = new TokenBucket({ rate: PLENTY, capacity: PLENTY, initial: PLENTY });
+        const bucket = new TokenBucket(HALF_FULL);
         return perSecond(CALLS, () => {
           for (let i = 0; i < CALLS; i++) bucket.tryTake();
         });
@@ -70,6 +72,18 @@ export async function benchRateLimiter(): Promise<BenchRow[]> {
             for (let i = 0; i < CALLS; i++) limiter.tryRemoveTokens(1);
           });
         },
+        "rate-limiter-flexible": () => {
+          const limiter = new RateLimiterMemory({ points: 1, duration: 1_000 });
+          return perSecond(CALLS, async () => {
+            for (let i = 0; i < CALLS; i++) await limiter.consume("pacs").catch(() => {});
+          });
+        },
+        bottleneck: () => {
+          const limiter = new Bottleneck({ reservoir: 0 });
+          return perSecond(SLOW_CALLS, async () => {
+            for (let i = 0; i < SLOW_CALLS; i++) await limiter.check();
+          });
+        },
       },
     }),
     await compare({
@@ -77,8 +91,9 @@ export async function benchRateLimiter(): Promise<BenchRow[]> {
       name: "take, uncontended",
       unit: "calls/s",
       goal: 3,
+      rounds: 11,
       ours: () => {
-        const bucket = new TokenBucket({ rate: PLENTY, capacity: PLENTY, initial: PLENTY });
+        const bucket = new TokenBucket(HALF_FULL);
         return perSecond(CALLS, async () => {
           for (let i = 0; i < CALLS; i++) await bucket.take();
         });

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Database, DatabaseError, migrate, openDatabase } from "@pixl/core/database";
 import { PostgresBroker } from "@pixl/core/queue";
-import { embeddedTest } from "../support/databases.ts";
 import { MIGRATIONS } from "../../src/database/migrations/list.ts";
+import { embeddedTest } from "../support/databases.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
@@ -239,7 +239,7 @@ test("PostgresBroker: a killed consumer's messages come back, confirmed ones do 
   const program = `
     import { PostgresBroker } from "${ROOT}src/queue/postgres/postgres_broker.ts";
     await using database = await openDatabase({ kind: "embedded", dir });
-    await using broker = new PostgresBroker(database.sql, { leaseMs: 200 });
+    await using broker = new PostgresBroker(database.sql, { leaseMs: 2_000 });
     await using subscription = await broker.subscribe("q", { prefetch: 3 });
     for (;;) {
       const delivery = await subscription.next();

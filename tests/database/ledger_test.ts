@@ -135,8 +135,9 @@ onEachEngine((engine) => {
       yield study(project, 1, { mrn: "null" });
     }
     await ledger.registerStudies(extractId, source());
-    const found = await collect(ledger.unpublished(extractId, "image"));
-    assertEquals(found.map(({ id: _, ...rest }) => rest), [odd, study(project, 1, { mrn: "null" })]);
+    const found = (await collect(ledger.unpublished(extractId, "image"))).map(({ id: _, ...rest }) => rest);
+    const byProcedure = found.toSorted((a, b) => a.procedure_occurrence_id - b.procedure_occurrence_id);
+    assertEquals(byProcedure, [odd, study(project, 1, { mrn: "null" })]);
   });
 
   check("registerStudies() from ten at once makes no twins and no deadlock", async () => {

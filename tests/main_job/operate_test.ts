@@ -1,5 +1,6 @@
 import { assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
 import { pixl, pixlJson, startPixl } from "../support/pixl.ts";
+import { join } from "node:path";
 import { listFiles } from "../../src/demo/files.ts";
 import { startProftpd } from "../support/proftpd.ts";
 import { testWith } from "../support/programs.ts";
@@ -57,6 +58,26 @@ testWith(["rabbitmq", "postgresql"], "pixl consume: two consumers of a queue tog
   assertEquals(runs.map(({ code }) => code), [0, 0]);
   assertEquals((await listFiles(site.imageDir)).length, 20);
 });
+
+Deno.test("pixl rate and status reach a running consumer on the embedded database too", async () => {
+  await using site = await openSite({ studies: 5, embedded: true });
+  await pixlJson(["populate", site.extractDir], site);
+  await pixlJson(["rate", "pacs", "0"], site);
+  const consumer = await startPixl(
+    ["consume", "pacs", "--handler", String(site.hospital.urls.pacs), "--until-empty"],
+    site,
+  );
+  await until("the consumer leads", () => exists(join(site.dir, "data/run/socket")));
+  const { queues: [paused] } = await pixlJson<Status>(["status"], site);
+  assertEquals([paused?.ready, paused?.rate], [5, 0]);
+
+  await pixlJson(["rate", "pacs", "100"], site);
+
+  assertEquals((await consumer.finished).code, 0);
+  assertEquals((await listFiles(site.imageDir)).length, 5);
+});
+
+const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
 
 testWith("postgresql", "pixl rate --schedule sets the rate of now, keeps the schedule, and ends it", async () => {
   await using site = await openSite({ studies: 2 });
@@ -131,16 +152,16 @@ Deno.test("pixl reads .env in its working folder", async () => {
   assertEquals(studies, 2);
 });
 
-Deno.test("pixl says which process has the embedded database open", async () => {
-  await using site = await openSite({ studies: 5, embedded: true });
-  await pixlJson(["populate", site.extractDir], site);
-  const consumer = await startPixl(["consume", "pacs", "--handler", String(site.hospital.urls.pacs)], site);
-  await until("the consumer runs", async () => (await listFiles(site.imageDir)).length > 0);
+Deno.test("pixl says which process has the embedded database open, if that does not share it", async () => {
+  await using site = await openSite({ studies: 2, embedded: true });
+  const dir = join(site.dir, "data");
+  await Deno.mkdir(dir);
+  using lock = await Deno.open(join(dir, "lock"), { create: true, write: true });
+  await lock.lock(true);
+  await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));
 
   const { code, stderr } = await pixl(["status"], site);
 
   assertEquals(code, 4);
-  assertStringIncludes(stderr, "process");
-  consumer.kill("SIGTERM");
-  assertEquals((await consumer.finished).code, 0);
+  assertStringIncludes(stderr, `process ${Deno.pid} uses it`);
 });

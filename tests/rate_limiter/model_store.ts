@@ -7,6 +7,7 @@ export class ModelStore implements TokenStore {
   /** How many questions there were. */
   asked = 0;
   away = false;
+  hangs = false;
   /** Time that an answer takes on its way back, in milliseconds. */
   delayMs = 0;
   #version = 0;
@@ -25,6 +26,7 @@ export class ModelStore implements TokenStore {
   async book({ wanted, least, horizonMs }: BookingRequest): Promise<Booking> {
     this.asked += 1;
     if (this.away) throw new Error("away");
+    if (this.hangs) await new Promise(() => {});
     this.#settle();
     const booking = this.#book(wanted, least, horizonMs);
     if (this.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.delayMs));

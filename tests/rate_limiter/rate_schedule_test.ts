@@ -154,6 +154,7 @@ for (
     [{ otherwise: "5" }, "otherwise", "rate"],
     [{ otherwise: Infinity }, "otherwise", "rate"],
     [{ windows: {} }, "windows", "Invalid type"],
+    [{ windows: [] }, "windows", "at least one window"],
     [{ windows: [{ rate: 1, days: "funday" }] }, "windows[0].days", "sat,sun"],
     [{ windows: [{ rate: 1, from: "8" }] }, "windows[0].from", "24:00"],
     [{ windows: [{ rate: 1, to: "24:01" }] }, "windows[0].to", "24:00"],
@@ -168,6 +169,13 @@ for (
     assertEquals(error.message.includes(`'${part}'`), true, error.message);
   });
 }
+
+Deno.test("RateSchedule: zones of three letters are no days", () => {
+  for (const zone of ["GMT", "CET", "UTC", "EST"]) {
+    const schedule = RateSchedule.fromJson({ zone, windows: [{ rate: 1, to: "12:00" }], otherwise: 2 });
+    assertEquals(String(RateSchedule.parse(String(schedule))), String(schedule));
+  }
+});
 
 Deno.test("RateSchedule: text and JSON are the same, and come back as they were", () => {
   assertEquals(String(RateSchedule.fromJson(JSON_OF_CLINIC)), "mon-fri 08:00-18:00 Europe/London = 1; otherwise 5");

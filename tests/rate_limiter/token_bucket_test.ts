@@ -270,6 +270,35 @@ Deno.test("setRate(0) keeps what is there for later, on its own clock", () => {
   assertEquals(takeAll(bucket), 4);
 });
 
+for (const [rate, capacity] of [[1e5, 50], [1e6, 1_000], [5, 5]] as const) {
+  Deno.test(`tryTake() keeps the law at ${rate} a second on its own clock: no more than ${capacity} and what was earned`, () => {
+    for (let i = 0; i < 30; i++) {
+      const bucket = new TokenBucket({ rate, capacity, initial: capacity });
+      const start = performance.now();
+      let taken = 0;
+      for (let calls = 0; calls < 3 * capacity; calls++) taken += Number(bucket.tryTake());
+      const most = capacity + rate * (performance.now() - start) / 1_000;
+      assert(taken <= most + 1e-6, `${taken} of ${most}`);
+    }
+  });
+}
+
+Deno.test("setRate() gives the token to whom it is due before it changes the rate", async () => {
+  using time = new FakeTime();
+  const bucket = make(time, { rate: 1, initial: 0 });
+  const taken = bucket.take(1, { maxWaitMs: 1_000 });
+  time.jump(1_000.3);
+
+  bucket.setRate(0);
+
+  await taken;
+});
+
+Deno.test("A clock that is no number gives nothing out", () => {
+  const bucket = new TokenBucket({ clock: () => NaN });
+  assertEquals([bucket.tryTake(), bucket.tryTake(5)], [false, false]);
+});
+
 Deno.test("take() that cannot be granted rejects, it does not throw", async () => {
   const bucket = new TokenBucket();
   await assertRejects(async () => await bucket.take(6), RangeError, "current value is 6");

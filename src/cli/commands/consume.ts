@@ -72,9 +72,9 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
       for (const queue of urls.keys()) {
         // A restart must not lift a pause that somebody ordered.
         const store = openRate(config, open.database, queue);
+        const set = await store.set({ rate: options.rate }, { signal, unlessSetSince: -Infinity });
         const { rate: stored } = await store.settings({ signal });
-        if (stored === undefined) await store.set({ rate: options.rate }, { signal });
-        else if (stored !== options.rate) {
+        if (!set && stored !== options.rate) {
           screen.line(
             `${queue} keeps the rate ${stored} that was set: 'pixl rate ${queue} ${options.rate}' changes it`,
           );

@@ -35,8 +35,12 @@ export const rateCommand: PixlCommand<readonly [queue: string, rate: number | un
     if (schedule !== undefined) await store.setSchedule(schedule === false ? null : String(schedule), { signal });
     // A rate given with a schedule holds until its next window, as one that is given later does.
     const now = rate ?? (schedule ? schedule.rateAt(Date.now()) : undefined);
-    if (now !== undefined) await store.set({ rate: now }, { signal });
-    if (capacity !== undefined) await store.set({ capacity }, { signal });
+    if (now !== undefined || capacity !== undefined) {
+      await store.set(
+        { ...(now === undefined ? {} : { rate: now }), ...(capacity === undefined ? {} : { capacity }) },
+        { signal },
+      );
+    }
 
     const settings = await store.settings({ signal });
     const current = settings.rate ?? config.defaultRate;

@@ -11,25 +11,39 @@ export class DirectoryLock implements Disposable {
     this.#file = file;
   }
 
-  /** @param dir An existing folder. @throws {DatabaseError} `database-locked`, naming the process that has it. */
-  static async take(dir: string): Promise<DirectoryLock> {
+  /**
+   * Takes the lock.
+   *
+   * @param dir An existing folder.
+   * @param shared Whether other processes will be let in; they learn it from {@linkcode DirectoryLock.isShared}.
+   * @throws {DatabaseError} `database-locked`, naming the process that has it.
+   */
+  static async take(dir: string, shared = false): Promise<DirectoryLock> {
     const file = await Deno.open(`${dir}/lock`, { create: true, read: true, write: true, mode: 0o600 });
     try {
       if (!await file.tryLock(true)) {
         const holder = (await new Response(file.readable).text()).trim();
-        const who = /^\d+$/.test(holder) ? `process ${holder}` : "another process";
+        const [, pid] = /^(\d+)(?: shared)?$/.exec(holder) ?? [];
+        const who = pid === undefined ? "another process" : `process ${pid}`;
         throw new DatabaseError(
           "database-locked",
           `Cannot open the embedded database in '${dir}': ${who} uses it, stop that first`,
         );
       }
       await file.truncate(0);
-      await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+      await file.write(new TextEncoder().encode(`${Deno.pid}${shared ? " shared" : ""}\n`));
       return new DirectoryLock(file);
     } catch (error) {
       close(file);
       throw error;
     }
+  }
+
+  /** Whether whoever has the lock lets others in, or will when it is up. */
+  static async isShared(dir: string): Promise<boolean> {
+    const text = await Deno.readTextFile(`${dir}/lock`);
+    // Empty for a moment, until its holder has written who it is.
+    return text === "" || text.trimEnd().endsWith(" shared");
   }
 
   /** Frees the folder. */

@@ -16,24 +16,21 @@ export async function claim(
   { owner, leaseMs }: Lease,
 ): Promise<Claim> {
   const { table, id } = TABLES[kind];
-  const [row] = await sql<{ id: number; state: string; attempt: number | null; for_ms: number | null }[]>`
-    with target as (${target(sql, kind, study)}), claimed as (
-      update ${sql(table)} t
-      set state = 'working', attempts = t.attempts + 1, updated_at = now(),
-        lease_owner = ${owner}, lease_until = now() + ${leaseMs}::float8 * interval '1 millisecond'
-      where t.${sql(id)} = (select id from target)
-        and (t.state in ('queued', 'failed') or (t.state = 'working' and t.lease_until < now()))
-      returning t.attempts
-    )
-    select target.id, target.state, claimed.attempts as attempt,
-      extract(epoch from target.lease_until - now())::float8 * 1000 as for_ms
-    from target left join claimed on true`;
+  const [claimed] = await sql<{ id: number; attempt: number }[]>`
+    update ${sql(table)} t
+    set state = 'working', attempts = t.attempts + 1, updated_at = now(),
+      lease_owner = ${owner}, lease_until = now() + ${leaseMs}::float8 * interval '1 millisecond'
+    where ${which(sql, kind, study)}
+      and (t.state in ('queued', 'failed') or (t.state = 'working' and t.lease_until < now()))
+    returning t.${sql(id)} as id, t.attempts as attempt`;
+  if (claimed !== undefined) return { result: "claimed", ...claimed };
+  const [row] = await sql<{ state: string; for_ms: number | null }[]>`
+    select t.state, extract(epoch from t.lease_until - now())::float8 * 1000 as for_ms
+    from ${sql(table)} t where ${which(sql, kind, study)}`;
   if (row === undefined) return { result: "unknown" };
-  if (row.attempt !== null) return { result: "claimed", id: row.id, attempt: row.attempt };
   if (row.state === "done" || row.state === "exported") return { result: "done" };
-  // Someone claimed it at this very moment where the row still shows no live lease: theirs is as long as ours at best guess.
-  const left = row.for_ms ?? 0;
-  return { result: "busy", forMs: Math.ceil(left > 0 ? left : leaseMs) };
+  // It may have been put back just now.
+  return { result: "busy", forMs: Math.max(1, Math.ceil(row.for_ms ?? 0)) };
 }
 
 /** See `Ledger.renew`. */
@@ -81,25 +78,25 @@ export async function putBack(
 
 /** See `Ledger.fail`. */
 export async function fail(sql: Queryable, kind: StudyKind, study: StudyKey, reason: string): Promise<boolean> {
-  const { table, id } = TABLES[kind];
+  const { table } = TABLES[kind];
   const { count } = await sql`
-    with target as (${target(sql, kind, study)})
-    update ${sql(table)}
+    update ${sql(table)} t
     set state = 'failed', last_error = ${reasonText(reason)}, lease_owner = null, lease_until = null
-    where ${sql(id)} = (select id from target) and state in ('queued', 'working')`;
+    where ${which(sql, kind, study)} and t.state in ('queued', 'working')`;
   return count > 0;
 }
 
-function target(sql: Queryable, kind: StudyKind, study: StudyKey) {
-  const image = sql`
-    i.slug = ${study.project_name} and i.mrn = ${study.mrn} and i.accession_number = ${study.accession_number}
-    and i.study_date = ${studyDay(study.study_date)}::date`;
-  return kind === "image"
-    ? sql`select i.image_id as id, i.state, i.lease_until from pixl_pipeline.image i where ${image}`
-    : sql`
-      select r.report_id as id, r.state, r.lease_until
+/** Which row `t` is the study's. */
+function which(sql: Queryable, kind: StudyKind, study: StudyKey) {
+  const image = (t: string) =>
+    sql`${sql(t)}.accession_number = ${study.accession_number} and ${sql(t)}.mrn = ${study.mrn}
+      and ${sql(t)}.study_date = ${studyDay(study.study_date)}::date and ${sql(t)}.slug = ${study.project_name}`;
+  return kind === "image" ? image("t") : sql`
+    t.report_id = (
+      select r.report_id
       from pixl_pipeline.image i
       join pixl_pipeline.report r using (image_id)
       join pixl_pipeline.extract e on e.extract_id = r.extract_id
-      where ${image} and e.slug = ${study.project_name} and e.extract_time = ${study.extract_generated_timestamp}`;
+      where ${image("i")} and e.slug = ${study.project_name} and e.extract_time = ${study.extract_generated_timestamp}
+    )`;
 }

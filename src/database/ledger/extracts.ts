@@ -85,39 +85,54 @@ async function insertBatch(sql: Queryable, extractId: number, batch: readonly St
   // Arrays of text with casts: postgres.js takes an array's type from its first element and ignores the cast otherwise. In the order of the key, so
   // that populates at once wait for each other in one direction only.
   const wanted = sql`
-    select distinct on (mrn, accession_number, study_date) *
-    from unnest(
-      ${column((study) => study.mrn)}::text[],
-      ${column((study) => study.accession_number)}::text[],
-      ${column((study) => studyDay(study.study_date))}::text[]::date[],
-      ${column((study) => String(study.procedure_occurrence_id))}::text[]::bigint[],
-      ${column((study) => study.study_uid ?? null)}::text[]
-    ) as wanted (mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
-    order by mrn, accession_number, study_date, procedure_occurrence_id`;
-  const inserted = await sql`
-    insert into pixl_pipeline.image
-      (slug, extract_id, mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
-    select e.slug, e.extract_id, w.mrn, w.accession_number, w.study_date, w.procedure_occurrence_id, w.study_uid
-    from pixl_pipeline.extract e cross join (${wanted}) w
-    where e.extract_id = ${extractId}
-    order by w.mrn, w.accession_number, w.study_date
-    on conflict (slug, mrn, accession_number, study_date) do nothing`;
-  // A statement of its own, which sees what other populates have committed meanwhile.
-  const [found] = await sql<{ exported: number }[]>`
-    with image as materialized (
-      select i.image_id, i.state, w.procedure_occurrence_id
-      from pixl_pipeline.extract e
-      cross join (${wanted}) w
-      join pixl_pipeline.image i using (mrn, accession_number, study_date)
-      where e.extract_id = ${extractId} and i.slug = e.slug
+    wanted as materialized (
+      select distinct on (accession_number, mrn, study_date) *
+      from unnest(
+        ${column((study) => study.mrn)}::text[],
+        ${column((study) => study.accession_number)}::text[],
+        ${column((study) => studyDay(study.study_date))}::text[]::date[],
+        ${column((study) => String(study.procedure_occurrence_id))}::text[]::bigint[],
+        ${column((study) => study.study_uid ?? null)}::text[]
+      ) as wanted (mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
+      order by accession_number, mrn, study_date, procedure_occurrence_id
+    ), known as materialized (
+      select i.image_id, i.state, w.procedure_occurrence_id, accession_number, mrn, study_date
+      from wanted w join pixl_pipeline.image i using (accession_number, mrn, study_date)
+      where i.slug = (select slug from pixl_pipeline.extract where extract_id = ${extractId})
+    )`;
+  const [first] = await sql<{ wanted: number; known: number; added: number; exported: number }[]>`
+    with ${wanted}, added as (
+      insert into pixl_pipeline.image
+        (slug, extract_id, mrn, accession_number, study_date, procedure_occurrence_id, study_uid)
+      select e.slug, e.extract_id, w.mrn, w.accession_number, w.study_date, w.procedure_occurrence_id, w.study_uid
+      from pixl_pipeline.extract e cross join wanted w
+      where e.extract_id = ${extractId} and (w.accession_number, w.mrn, w.study_date) not in (select accession_number, mrn, study_date from known)
+      order by w.accession_number, w.mrn, w.study_date
+      on conflict (accession_number, mrn, study_date, slug) do nothing
+      returning image_id, procedure_occurrence_id
     ), report as (
       insert into pixl_pipeline.report (extract_id, image_id, procedure_occurrence_id)
-      select ${extractId}::bigint, image_id, procedure_occurrence_id from image order by image_id
+      select ${extractId}::bigint, image_id, procedure_occurrence_id
+      from (select image_id, procedure_occurrence_id from known union all select * from added) image
+      order by image_id
       on conflict (extract_id, image_id) do nothing
     )
-    select count(*) filter (where state = 'exported') as exported from image`;
-  const exported = found?.exported ?? 0;
-  return { added: inserted.count, known: batch.length - inserted.count - exported, exported };
+    select (select count(*) from wanted) as wanted, (select count(*) from added) as added,
+      (select count(*) from known) as known, (select count(*) from known where state = 'exported') as exported`;
+  const { wanted: all = 0, known = 0, added = 0 } = first ?? {};
+  let exported = first?.exported ?? 0;
+  if (known + added < all) {
+    // Another populate has added some at this very moment: a statement of its own sees them.
+    const [second] = await sql<{ known: number; exported: number }[]>`
+      with ${wanted}, report as (
+        insert into pixl_pipeline.report (extract_id, image_id, procedure_occurrence_id)
+        select ${extractId}::bigint, image_id, procedure_occurrence_id from known order by image_id
+        on conflict (extract_id, image_id) do nothing
+      )
+      select count(*) as known, count(*) filter (where state = 'exported') as exported from known`;
+    exported = second?.exported ?? 0;
+  }
+  return { added, known: batch.length - added - exported, exported };
 }
 
 /** Notes how many studies the extract asks for. */

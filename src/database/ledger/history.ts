@@ -70,7 +70,10 @@ async function reportsOf(sql: Queryable, ids: readonly string[]): Promise<Belong
   >`
     select r.image_id, e.extract_time, r.procedure_occurrence_id, r.state, r.attempts, r.last_error
     from pixl_pipeline.report r join pixl_pipeline.extract e using (extract_id)
-    where r.image_id = any(${ids}::text[]::bigint[]) order by r.report_id`;
+    where r.image_id = any(${ids}::text[]::bigint[])
+      -- By the project's extracts, which are few: reports have no index by image.
+      and e.slug in (select slug from pixl_pipeline.image where image_id = any(${ids}::text[]::bigint[]))
+    order by r.report_id`;
   return rows.map(({ image_id, extract_time, procedure_occurrence_id, state, attempts, last_error }) => ({
     imageId: image_id,
     extractTime: extract_time,

@@ -107,9 +107,11 @@ alter table pixl_pipeline.image
   add constraint image_state_is_known check (state in ('queued', 'working', 'done', 'exported', 'failed')),
   add constraint image_is_leased_while_working check ((state = 'working') = (lease_owner is not null and lease_until is not null)),
   add constraint image_has_a_pseudonym_when_done check (state not in ('done', 'exported') or pseudo_study_uid is not null),
-  add constraint image_is_one_study unique (slug, mrn, accession_number, study_date),
-  add constraint image_is_one_pseudonym unique (slug, pseudo_study_uid);
-create index image_to_upload on pixl_pipeline.image (image_id) where state = 'done';
+  -- The accession number first, so that a study is found by it alone.
+  add constraint image_is_one_study unique (accession_number, mrn, study_date, slug);
+create unique index image_is_one_pseudonym on pixl_pipeline.image (pseudo_study_uid, slug) where pseudo_study_uid is not null;
+-- Room on each page for the updates that every row sees, and no index on the state: then an update writes no index.
+alter table pixl_pipeline.image set (fillfactor = 60);
 
 -- One row a study of an extract: each extract has the reports as they were for it.
 create table pixl_pipeline.report (
@@ -130,7 +132,7 @@ create table pixl_pipeline.report (
   constraint report_is_one_study_of_an_extract unique (extract_id, image_id)
 );
 create index report_in_order on pixl_pipeline.report (extract_id, procedure_occurrence_id, report_id);
-create index report_of_image on pixl_pipeline.report (image_id);
+alter table pixl_pipeline.report set (fillfactor = 60);
 
 -- Every file that a destination confirmed. Rows stay as they are: this is the record of what left the hospital.
 create table pixl_pipeline.transfer (
@@ -158,14 +160,14 @@ create trigger transfer_is_insert_only before update or delete or truncate on pi
 
 -- The history of each study. `detail` never holds an identifier.
 create table pixl_pipeline.event (
-  event_id bigint generated always as identity primary key,
+  event_id bigint generated always as identity,
   image_id bigint not null references pixl_pipeline.image,
   what text not null,
   at timestamptz not null default clock_timestamp(),
   consumer text,
-  detail text
+  detail text,
+  primary key (image_id, event_id)
 );
-create index event_of_image on pixl_pipeline.event (image_id, event_id);
 insert into pixl_pipeline.event (image_id, what, detail)
   select image_id, 'image adopted', state from pixl_pipeline.image order by image_id;
 

@@ -50,6 +50,7 @@ begin
   if ahead > 1 + horizon + capacity / rate then
     -- Nobody books so far ahead, and a change of rate leaves a second: the clock was set back.
     ahead := 0;
+    update pixl_pipeline.rate_limit l set settled_at = moment where l.queue = p_queue;
   end if;
   level := least(capacity, bucket.tokens + greatest(0, -ahead) * least(rate, 1e9));
   ahead := greatest(0, ahead);

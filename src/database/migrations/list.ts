@@ -1,6 +1,5 @@
 import ledger from "./0001_ledger.sql" with { type: "text" };
 import queue from "./0002_queue.sql" with { type: "text" };
-import history from "./0004_history.sql" with { type: "text" };
 import uploadPart from "./0005_upload_part.sql" with { type: "text" };
 import sharedRate from "./0003_shared_rate.sql" with { type: "text" };
 
@@ -17,6 +16,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0001_ledger", sql: ledger },
   { name: "0002_queue", sql: queue },
   { name: "0003_shared_rate", sql: sharedRate },
-  { name: "0004_history", sql: history },
   { name: "0005_upload_part", sql: uploadPart },
 ];
