@@ -118,6 +118,7 @@ export class FtpsConnection {
     try {
       await this.#client.uploadFrom(source, name);
     } catch (error) {
+      this.#folder = undefined; // it may have been removed there
       if (error instanceof FTPError) throw error;
       throw await this.#lastWord() ?? error;
     } finally {

@@ -1,6 +1,6 @@
 import { abortable, delay } from "@std/async";
-import type { PixlError } from "../errors.ts";
 import { FTPError } from "basic-ftp";
+import type { PixlError } from "../errors.ts";
 import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile } from "./destination.ts";
 import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
