@@ -1,6 +1,7 @@
 /**
- * Attributes of DICOM PS3.15 table E.1-1 (Basic Application Level Confidentiality Profile) that identify a patient or another person, or hold free text
- * or an identifier that may: tag and keyword. UIDs and dates, which the profile changes rather than removes, are not among them.
+ * Attributes of DICOM PS3.15 table E.1-1 of 2024b (Basic Application Level Confidentiality Profile) that identify a patient or another person, or hold free text
+ * or an identifier that may: tag and keyword. UIDs, dates, descriptions and
+ * what is said of devices are not among them.
  */
 const KEYWORDS = `
 00080050 AccessionNumber
@@ -13,6 +14,7 @@ const KEYWORDS = `
 00080096 ReferringPhysicianIdentificationSequence
 0008009C ConsultingPhysicianName
 0008009D ConsultingPhysicianIdentificationSequence
+00081000 NetworkID
 00081010 StationName
 00081040 InstitutionalDepartmentName
 00081048 PhysiciansOfRecord
@@ -37,6 +39,7 @@ const KEYWORDS = `
 00100034 PatientDeathDateInAlternativeCalendar
 00100050 PatientInsurancePlanCodeSequence
 00100101 PatientPrimaryLanguageCodeSequence
+00100102 PatientPrimaryLanguageModifierCodeSequence
 00101000 OtherPatientIDs
 00101001 OtherPatientNames
 00101002 OtherPatientIDsSequence
@@ -49,16 +52,31 @@ const KEYWORDS = `
 00101090 MedicalRecordLocator
 00101100 ReferencedPatientPhotoSequence
 00102150 CountryOfResidence
-00102151 RegionOfResidence
+00102152 RegionOfResidence
 00102154 PatientTelephoneNumbers
 00102155 PatientTelecomInformation
+00102180 Occupation
+001021B0 AdditionalPatientHistory
 001021F0 PatientReligiousPreference
 00102297 ResponsiblePerson
 00102299 ResponsibleOrganization
 00104000 PatientComments
+00120040 ClinicalTrialSubjectID
+00120042 ClinicalTrialSubjectReadingID
+0016002B MakerNote
+0016004D CameraOwnerName
+00160072 GPSLatitude
+00160074 GPSLongitude
+00160084 GPSDestLatitude
+00160086 GPSDestLongitude
+0016008C GPSAreaInformation
 00181000 DeviceSerialNumber
+00184000 AcquisitionComments
 00200010 StudyID
 00204000 ImageComments
+00209158 FrameComments
+00284000 ImagePresentationComments
+00320012 StudyIDIssuer
 00321031 RequestingPhysicianIdentificationSequence
 00321032 RequestingPhysician
 00321033 RequestingService
@@ -68,15 +86,23 @@ const KEYWORDS = `
 00380011 IssuerOfAdmissionID
 00380014 IssuerOfAdmissionIDSequence
 0038001E ScheduledPatientInstitutionResidence
+00380050 SpecialNeeds
 00380060 ServiceEpisodeID
 00380061 IssuerOfServiceEpisodeID
+00380062 ServiceEpisodeDescription
+00380064 IssuerOfServiceEpisodeIDSequence
 00380300 CurrentPatientLocation
 00380400 PatientInstitutionResidence
 00384000 VisitComments
 00400006 ScheduledPerformingPhysicianName
+00400009 ScheduledProcedureStepID
 0040000B ScheduledPerformingPhysicianIdentificationSequence
 00400253 PerformedProcedureStepID
 00400275 RequestAttributesSequence
+00400280 CommentsOnThePerformedProcedureStep
+0040050A SpecimenAccessionNumber
+00400512 ContainerIdentifier
+00400551 SpecimenIdentifier
 00401001 RequestedProcedureID
 00401004 PatientTransportArrangements
 00401005 RequestedProcedureLocation
@@ -86,12 +112,15 @@ const KEYWORDS = `
 00401102 PersonAddress
 00401103 PersonTelephoneNumbers
 00401104 PersonTelecomInformation
+00401400 RequestedProcedureComments
 00402008 OrderEnteredBy
 00402009 OrderEntererLocation
 00402010 OrderCallbackPhoneNumber
 00402011 OrderCallbackTelecomInformation
 00402016 PlacerOrderNumberImagingServiceRequest
 00402017 FillerOrderNumberImagingServiceRequest
+00402400 ImagingServiceRequestComments
+00403001 ConfidentialityConstraintOnPatientDataDescription
 00404034 ScheduledHumanPerformersSequence
 00404035 ActualHumanPerformersSequence
 00404036 HumanPerformerOrganization
@@ -104,13 +133,29 @@ const KEYWORDS = `
 0040A07C CustodialOrganizationSequence
 0040A088 VerifyingObserverIdentificationCodeSequence
 0040A123 PersonName
+0040A307 CurrentObserverTrial
+0040A352 VerbalSourceTrial
+0040A353 AddressTrial
+0040A354 TelephoneNumberTrial
+0040A358 VerbalSourceIdentifierCodeSequenceTrial
 0040A730 ContentSequence
+00420011 EncapsulatedDocument
+00700001 GraphicAnnotationSequence
 00700084 ContentCreatorName
 00700086 ContentCreatorIdentificationCodeSequence
+00880200 IconImageSequence
+00880910 TopicAuthor
 04000550 ModifiedAttributesSequence
+04000551 NonconformingModifiedAttributesSequence
+04000552 NonconformingDataElementValue
 04000561 OriginalAttributesSequence
+21000070 Originator
+22000002 LabelText
+22000005 BarcodeValue
+300E0008 ReviewerName
 40000010 Arbitrary
 40004000 TextComments
+40080040 ResultsID
 40080042 ResultsIDIssuer
 40080102 InterpretationRecorder
 4008010A InterpretationTranscriber
@@ -121,7 +166,9 @@ const KEYWORDS = `
 40080118 ResultsDistributionListSequence
 40080119 DistributionName
 4008011A DistributionAddress
+40080200 InterpretationID
 40080202 InterpretationIDIssuer
+40080300 Impressions
 40084000 ResultsComments
 FFFAFFFA DigitalSignaturesSequence
 FFFCFFFC DataSetTrailingPadding`;

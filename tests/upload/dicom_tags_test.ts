@@ -16,7 +16,7 @@ Deno.test("encodeTags() writes the DICOM JSON Model as it is", () => {
     "00100020": { vr: "LO", Value: [PSEUDONYM] },
     "00082112": { vr: "SQ", Value: [{ "00081150": { vr: "UI", Value: ["1.2.840.10008.5.1.4.1.1.2"] } }] },
     "00280106": { vr: "US" },
-    "00420011": { vr: "OB", InlineBinary: "AAEC" },
+    "00282000": { vr: "OB", InlineBinary: "AAEC" },
   };
 
   assertEquals(JSON.parse(encodeTags(tags, PSEUDONYM)), tags);
