@@ -1,7 +1,6 @@
 /**
- * Attributes of DICOM PS3.15 table E.1-1 of 2024b (Basic Application Level Confidentiality Profile) that identify a patient or another person, or hold free text
- * or an identifier that may: tag and keyword. UIDs, dates, descriptions and
- * what is said of devices are not among them.
+ * Attributes of DICOM PS3.15 table E.1-1 of 2024b (Basic Application Level Confidentiality Profile) that identify a patient or another person, or hold
+ * free text or an identifier that may: tag and keyword. UIDs, dates, descriptions and what is said of devices are not among them.
  */
 const KEYWORDS = `
 00080050 AccessionNumber

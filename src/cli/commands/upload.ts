@@ -1,13 +1,12 @@
+import type { Ledger } from "../../database/mod.ts";
 import { explainPlan } from "../../pipeline/explain_plan.ts";
 import type { UploadPlan } from "../../pipeline/file_to_send.ts";
-import type { UploadTaskOptions } from "../../pipeline/send_files.ts";
-import { sendFiles } from "../../pipeline/send_files.ts";
+import { sendFiles, type UploadTaskOptions } from "../../pipeline/send_files.ts";
 import { planImages, planZips, uploadImages } from "../../pipeline/upload_images.ts";
 import { planParquet, uploadParquet } from "../../pipeline/upload_parquet.ts";
 import type { UploadResult } from "../../pipeline/upload_result.ts";
 import { watchImages } from "../../pipeline/watch_images.ts";
 import { findZips } from "../../pipeline/zips.ts";
-import type { Ledger } from "../../database/mod.ts";
 import type { Destination } from "../../upload/mod.ts";
 import { configAccess, databaseAccess, destinationAccess, joinAccess } from "../access.ts";
 import { parseNumber } from "../arguments.ts";
@@ -15,7 +14,6 @@ import type { Context, PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
 import { Interrupted } from "../interruption.ts";
 import { openLedger, openUpload } from "../open.ts";
-import type { Screen } from "../screen.ts";
 import { bytesText, durationText } from "../units.ts";
 
 type Options = {
@@ -133,7 +131,7 @@ async function explain(
   const sending = files.filter(({ send }) => send);
   const bytes = sending.reduce((sum, file) => sum + file.bytes, 0);
   for (const { path, why, bytes } of files) screen.line(`  ${path} (${bytesText(bytes)}): ${why}`);
-  showFailed(plan, screen);
+  for (const { path, reason } of plan.failed) screen.line(`  ${path}: ${reason}`);
   screen.line(`${sending.length} files (${bytesText(bytes)}) would be sent to ${destination.name}`);
   if (json) print({ what, destination: destination.name, dryRun: true, files, failed: plan.failed });
 
@@ -146,10 +144,6 @@ async function explain(
     const { files, manifests, failed } = await planParquet(ledger, config.exportDir, { ...selection, replace });
     return { files: [...files, ...manifests], failed };
   }
-}
-
-function showFailed({ failed }: UploadPlan, screen: Screen): void {
-  for (const { path, reason } of failed) screen.line(`  ${path}: ${reason}`);
 }
 
 function foldersOf(dirs: readonly string[], imageDir: string): readonly string[] {

@@ -1,7 +1,7 @@
 import ledger from "./0001_ledger.sql" with { type: "text" };
 import queue from "./0002_queue.sql" with { type: "text" };
-import uploadPart from "./0005_upload_part.sql" with { type: "text" };
 import sharedRate from "./0003_shared_rate.sql" with { type: "text" };
+import uploadPart from "./0005_upload_part.sql" with { type: "text" };
 
 /** One step of the schema. Once released it is never edited: a change is a new step. */
 export interface Migration {
