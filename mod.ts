@@ -13,6 +13,9 @@ export * from "./src/database/mod.ts";
 export * from "./src/exports/mod.ts";
 export * from "./src/queue/mod.ts";
 export * from "./src/rate_limiter/mod.ts";
+export * from "./src/pipeline/uploader.ts";
+export type { Unsendable } from "./src/pipeline/file_to_send.ts";
+export type { UploadResult } from "./src/pipeline/upload_result.ts";
 export * from "./src/upload/mod.ts";
 // Both the ledger and the extract have one; the ledger's may also hold a Study Instance UID.
 export type { Study } from "./src/database/mod.ts";

@@ -4,6 +4,8 @@ export interface Phase extends Disposable {
   advance(n?: number): void;
   /** Sets how much there is in all, when that becomes known. */
   total(n: number): void;
+  /** Says more of how it goes, while it goes on. */
+  note(text: string): void;
   /** Ends the phase; the text is shown behind its name. */
   done(result: string): void;
 }

@@ -5,6 +5,7 @@ import { benchDatabase } from "../tests/bench/database.ts";
 import { benchExports } from "../tests/bench/exports.ts";
 import { benchQueue } from "../tests/bench/queue.ts";
 import { benchRateLimiter } from "../tests/bench/rate_limiter.ts";
+import { benchUpload } from "../tests/bench/upload.ts";
 import { print, say } from "./say.ts";
 
 const AREAS: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
@@ -12,6 +13,7 @@ const AREAS: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   queue: benchQueue,
   database: benchDatabase,
   exports: benchExports,
+  upload: benchUpload,
 };
 
 const { values } = parseArgs({ args: Deno.args, options: { json: { type: "boolean" }, only: { type: "string" } } });

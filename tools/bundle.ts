@@ -14,6 +14,8 @@ import initdb from "./initdb.gz" with { type: "bytes" };
 import wasm from "./wasm.gz" with { type: "bytes" };
 import { main } from "../src/cli/main.ts";
 import { provideAssets } from "../src/cli/open.ts";
+import { provideWorkerModule } from "../src/cli/worker_module.ts";
+import { serveFtps } from "../src/upload/ftps_worker.ts";
 
 // Thrift, inside the parquet writer, calls Buffer() as old code does; outside node_modules that prints a warning.
 process.noDeprecation = true;
@@ -23,7 +25,12 @@ async function unpack(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayB
 }
 
 provideAssets(async () => ({ data: await unpack(data), initdb: await unpack(initdb), wasm: await unpack(wasm) }));
-Deno.exit(await main(Deno.args));
+// This file is the module of its upload workers too.
+if ("WorkerGlobalScope" in globalThis) serveFtps(self);
+else {
+  provideWorkerModule(new URL(import.meta.url));
+  Deno.exit(await main(Deno.args));
+}
 `;
 
 /**

@@ -1,6 +1,8 @@
 import { resolve } from "node:path";
+import { addressesOf } from "./addresses.ts";
 import type { Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
+import { workerAccess } from "./worker_module.ts";
 
 /** What a command touches beside its own memory; nothing else is allowed to it. */
 export interface Access {
@@ -43,8 +45,15 @@ export function brokerAccess({ broker }: Config): Access {
  * Access to the FTPS server: its control port, and any port of its address, since a passive data connection (RFC 4217, EPSV of RFC 2428) goes to
  * a port that the server chooses.
  */
-export function ftpsAccess({ ftps }: Config, addresses: readonly string[]): Access {
+export function ftpsAccess({ ftps }: Pick<Config, "ftps">, addresses: readonly string[]): Access {
   return { net: [`${netHost(ftps.host)}:${ftps.port}`, ...addresses.map(netHost)] };
+}
+
+/** Access to where uploads go, over so many connections. */
+export async function destinationAccess({ destination }: Config, connections: number): Promise<Access> {
+  if (destination.kind === "directory") return { read: [destination.dir], write: [destination.dir] };
+  const net = ftpsAccess(destination, await addressesOf(destination.ftps.host));
+  return connections === 1 ? net : joinAccess(net, workerAccess());
 }
 
 /** IPv6 addresses stand in brackets in Deno's network permissions. */

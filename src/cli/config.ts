@@ -38,11 +38,17 @@ export interface FtpsConfig {
   readonly caPem: string | undefined;
 }
 
+/** Where uploads go: the FTPS server, or a folder such as a mounted share. */
+export type DestinationConfig =
+  | { readonly kind: "ftps"; readonly ftps: FtpsConfig }
+  | { readonly kind: "directory"; readonly dir: string };
+
 /** The parts of the configuration that a command needs; the others are not looked at. */
 export interface Needs {
   readonly database?: boolean;
   readonly broker?: boolean;
   readonly ftps?: boolean;
+  readonly destination?: boolean;
 }
 
 /** Everything that was configured, checked. A part that was not asked for throws when it is read. */
@@ -50,6 +56,7 @@ export interface Config {
   readonly database: DatabaseConfig;
   readonly broker: BrokerConfig;
   readonly ftps: FtpsConfig;
+  readonly destination: DestinationConfig;
   /** Where exports are written, and read from for the upload. */
   readonly exportDir: string;
   /** Where the imaging service leaves study zips. */
@@ -74,6 +81,7 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
   const database = needs.database || needs.broker ? readDatabase(settings) : undefined;
   const broker = needs.broker ? readBroker(settings) : undefined;
   const ftps = needs.ftps ? readFtps(settings) : undefined;
+  const destination = needs.destination ? readDestination(settings) : undefined;
   const defaultRate = settings.number("PIXL_RATE", 5, { min: 0, max: 1_000_000 });
   const defaultCapacity = settings.number("PIXL_RATE_CAPACITY", 5, { min: 1, max: 1_000_000, whole: true });
   settings.check();
@@ -86,6 +94,9 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
     },
     get ftps() {
       return asked(ftps, "ftps");
+    },
+    get destination() {
+      return asked(destination, "destination");
     },
     exportDir: settings.optional("PIXL_EXPORT_DIR") ?? "exports",
     imageDir: settings.optional("PIXL_IMAGE_DIR") ?? "images",
@@ -139,6 +150,17 @@ function readBroker(settings: SettingsReader): BrokerConfig {
     vhost: settings.optional("RABBITMQ_VHOST") ?? "/",
     caPem: settings.pem("RABBITMQ_CA_FILE"),
   };
+}
+
+function readDestination(settings: SettingsReader): DestinationConfig {
+  const dir = settings.optional("PIXL_UPLOAD_DIR");
+  if (dir === undefined) return { kind: "ftps", ftps: readFtps(settings) };
+  if (settings.optional("FTP_HOST") !== undefined) {
+    settings.problem(
+      "PIXL_UPLOAD_DIR and FTP_HOST are both set: keep the first for a folder, the second for an FTPS server",
+    );
+  }
+  return { kind: "directory", dir };
 }
 
 function readFtps(settings: SettingsReader): FtpsConfig {

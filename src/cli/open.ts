@@ -1,7 +1,15 @@
 import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase, SharedRate } from "../database/mod.ts";
 import { type Broker, PostgresBroker, RabbitmqBroker } from "../queue/mod.ts";
-import { FtpsDestination } from "../upload/mod.ts";
-import type { BrokerConfig, Config } from "./config.ts";
+import {
+  type Destination,
+  DirectoryDestination,
+  FtpsDestination,
+  type FtpsOptions,
+  FtpsPool,
+  Pace,
+} from "../upload/mod.ts";
+import type { BrokerConfig, Config, FtpsConfig } from "./config.ts";
+import { workerModule } from "./worker_module.ts";
 
 /** Parts that a bundle carries and a run from source finds by itself. */
 let pgliteAssets: (() => Promise<EmbeddedAssets>) | undefined;
@@ -65,11 +73,34 @@ export async function openRabbitmq(broker: BrokerConfig & { kind: "rabbitmq" }, 
 }
 
 /** Logs in at the Data Safe Haven. */
-export async function openDestination({ ftps }: Config, signal: AbortSignal): Promise<FtpsDestination> {
-  const { serverName, caPem, ...options } = ftps;
-  return await FtpsDestination.open({
+export async function openDestination({ ftps }: Pick<Config, "ftps">, signal: AbortSignal): Promise<FtpsDestination> {
+  return await FtpsDestination.open(ftpsOptions(ftps), { signal });
+}
+
+/** How uploads go out. */
+export interface UploadWays {
+  readonly connections: number;
+  readonly maxBytesPerSecond?: number;
+}
+
+/** Opens where uploads go. */
+export async function openUpload(
+  { destination }: Config,
+  { connections, maxBytesPerSecond }: UploadWays,
+  signal: AbortSignal,
+): Promise<Destination> {
+  const pace = maxBytesPerSecond === undefined ? {} : { pace: new Pace(maxBytesPerSecond) };
+  if (destination.kind === "directory") return await DirectoryDestination.open(destination.dir, pace);
+  const options = { ...ftpsOptions(destination.ftps), ...pace };
+  if (connections === 1) return await FtpsDestination.open(options, { signal });
+  const module = workerModule();
+  return await FtpsPool.open({ ...options, connections, ...(module && { workerModule: module }) }, { signal });
+}
+
+function ftpsOptions({ serverName, caPem, ...options }: FtpsConfig): FtpsOptions {
+  return {
     ...options,
     ...(serverName === undefined ? {} : { servername: serverName }),
     ...(caPem === undefined ? {} : { caPem }),
-  }, { signal });
+  };
 }

@@ -52,11 +52,11 @@ export class Screen implements Progress {
   /** Begins a phase. @param total How many there will be, 0 if nobody knows. @param unit What is counted. */
   phase(name: string, total: number, unit: string): Phase {
     const started = performance.now();
-    let [count, of, open] = [0, total, true];
+    let [count, of, open, more] = [0, total, true, ""];
     const draw = () => {
       if (!this.#terminal.interactive || performance.now() - this.#drawnAt < REDRAW_MS) return;
       this.#drawnAt = performance.now();
-      this.#show(bar(name, count, of, unit, this.#terminal.columns));
+      this.#show(bar(name, count, of, `${unit}${more}`, this.#terminal.columns));
     };
     const end = (mark: string, text: string) => {
       if (!open) return;
@@ -73,6 +73,10 @@ export class Screen implements Progress {
       },
       total: (n) => {
         of = n;
+        draw();
+      },
+      note: (text) => {
+        more = `, ${text}`;
         draw();
       },
       done: (result) => end(colour("green", "✓"), result),

@@ -6,13 +6,16 @@ import * as extracts from "./ledger/extracts.ts";
 import { history } from "./ledger/history.ts";
 import * as overview from "./ledger/overview.ts";
 import * as publishing from "./ledger/publishing.ts";
+import * as uploads from "./ledger/uploads.ts";
 import type {
   Claim,
   Extract,
   FailureCount,
   ImageToUpload,
+  KnownImage,
   Lease,
   LedgerCall,
+  PartNote,
   RecordedTransfer,
   Registration,
   ReportRow,
@@ -196,6 +199,59 @@ export class Ledger {
   /** The last file that was sent to that path. */
   findTransfer(destination: string, path: string, call: LedgerCall = {}): Promise<RecordedTransfer | undefined> {
     return this.#run("find the transfer", call, (sql) => exported.findTransfer(sql, destination, path));
+  }
+
+  /** How far an interrupted transfer to that path came. */
+  findPart(destination: string, path: string, call: LedgerCall = {}): Promise<PartNote | undefined> {
+    return this.#run("find the unfinished transfer", call, (sql) => uploads.findPart(sql, destination, path));
+  }
+
+  /** Keeps how far a transfer has come. */
+  notePart(destination: string, path: string, part: PartNote, call: LedgerCall = {}): Promise<void> {
+    return this.#run("note the unfinished transfer", call, (sql) => uploads.notePart(sql, destination, path, part));
+  }
+
+  /** The transfer is finished. Again is harmless. */
+  forgetPart(destination: string, path: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("forget the unfinished transfer", call, (sql) => uploads.forgetPart(sql, destination, path));
+  }
+
+  /** The images that have one of these pseudonyms, of any project. */
+  imagesOf(pseudonyms: readonly string[], call: LedgerCall = {}): Promise<readonly KnownImage[]> {
+    return this.#run("look the images up", call, (sql) => uploads.imagesOf(sql, pseudonyms));
+  }
+
+  /** A project's images that have a pseudonym, in whatever state. */
+  async *pseudonymised(projectSlug: string, call: LedgerCall = {}): AsyncGenerator<KnownImage, void> {
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const from: number = after;
+      const page: readonly KnownImage[] = await this.#run(
+        "list the images",
+        call,
+        (sql) => uploads.pseudonymisedPage(sql, projectSlug, from, BATCH),
+      );
+      yield* page;
+      after = page.at(-1)?.imageId;
+    }
+  }
+
+  /** What was last sent to each path of a project there. */
+  transfersTo(
+    destination: string,
+    projectSlug: string,
+    call: LedgerCall = {},
+  ): Promise<readonly Pick<RecordedTransfer, "path" | "bytes" | "sha256">[]> {
+    return this.#run("list the transfers", call, (sql) => uploads.transfersTo(sql, destination, projectSlug));
+  }
+
+  /**
+   * An exported image turned out not to be at its destination.
+   *
+   * @param to `done`: its file is to be sent again; `queued`: the study is to be asked for again, unpublished.
+   * @returns Whether it was exported.
+   */
+  unexport(imageId: number, to: "done" | "queued", call: LedgerCall = {}): Promise<boolean> {
+    return this.#run("set the image back", call, (sql) => uploads.unexport(sql, imageId, to));
   }
 
   /**

@@ -17,6 +17,8 @@ export interface PkiOptions {
   readonly hosts: readonly [string, ...string[]];
   /** Days of validity from now; it begins an hour ago, for clocks that run late. @default {30} */
   readonly days?: number;
+  /** When validity begins. @default An hour ago. */
+  readonly from?: Date;
 }
 
 const OID = {
@@ -45,11 +47,10 @@ const OID = {
  * await Deno.writeTextFile("ca.pem", pki.caPem);
  * ```
  */
-export function makePki({ hosts, days = 30 }: PkiOptions): Pki {
+export function makePki({ hosts, days = 30, from = new Date(Date.now() - 3_600_000) }: PkiOptions): Pki {
   if (!Number.isInteger(days) || days < 1) {
     throw new RangeError(`Cannot make certificates as 'days' must be a whole number above 0: current value is ${days}`);
   }
-  const from = new Date(Date.now() - 3_600_000);
   const validity = { from, until: new Date(from.getTime() + days * 86_400_000) };
   const authority = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const server = generateKeyPairSync("ec", { namedCurve: "P-256" });

@@ -1,5 +1,5 @@
 import type { Ledger, Transfer } from "../database/mod.ts";
-import type { Destination, Receipt } from "../upload/mod.ts";
+import type { Destination, PartRecord, PutOptions, Receipt } from "../upload/mod.ts";
 import { VERSION } from "../version.ts";
 
 /** A file that is at its destination, and what the ledger is to say of it. */
@@ -9,13 +9,14 @@ export interface SentFile {
 }
 
 /**
- * Brings a file to its destination, telling it what the ledger knows of an earlier one there.
+ * Brings a file to its destination, telling it what the ledger knows of an earlier one there, or of an attempt that was cut off, and the ledger how far
+ * this one has come.
  *
- * @param ledger Knows earlier transfers. Nothing is recorded yet.
+ * @param ledger Knows earlier transfers. That the file is there is not recorded yet.
  * @param destination Where to.
  * @param source The local file.
  * @param path Its path there.
- * @param options Signal, and whether another file there is replaced.
+ * @param options Signal, progress, and whether another file there is replaced.
  * @throws {UploadError} If it cannot be brought there.
  */
 export async function sendFile(
@@ -23,14 +24,29 @@ export async function sendFile(
   destination: Destination,
   source: string,
   path: string,
-  options: { readonly signal?: AbortSignal; readonly replace?: boolean } = {},
+  options: Pick<PutOptions, "signal" | "replace" | "onProgress"> = {},
 ): Promise<SentFile> {
-  const { signal } = options;
-  const before = await ledger.findTransfer(destination.name, path, signal === undefined ? {} : { signal });
-  const receipt = await destination.put(source, path, {
-    ...options,
-    ...(before === undefined ? {} : { knownSha256: before.sha256 }),
-  });
-  const { bytes, sha256, verifiedBy } = receipt;
-  return { receipt, transfer: { destination: destination.name, path, bytes, sha256, verifiedBy, version: VERSION } };
+  const call = options.signal === undefined ? {} : { signal: options.signal };
+  const before = await ledger.findTransfer(destination.name, path, call);
+  const part = await ledger.findPart(destination.name, path, call);
+  let noting: Promise<void> | undefined;
+  const onPart = (record: PartRecord) => {
+    const last = noting ?? Promise.resolve();
+    noting = last.then(() => ledger.notePart(destination.name, path, record));
+    noting.catch(() => {}); // awaited below
+  };
+  try {
+    const receipt = await destination.put(source, path, {
+      ...options,
+      onPart,
+      ...(before === undefined ? {} : { knownSha256: before.sha256 }),
+      ...(part === undefined ? {} : { part }),
+    });
+    const { bytes, sha256, verifiedBy } = receipt;
+    await noting;
+    if (part !== undefined || noting !== undefined) await ledger.forgetPart(destination.name, path);
+    return { receipt, transfer: { destination: destination.name, path, bytes, sha256, verifiedBy, version: VERSION } };
+  } finally {
+    await noting?.catch(() => {}); // the error of the transfer is the one to tell
+  }
 }

@@ -1,18 +1,10 @@
 import { join } from "node:path";
-import type { Ledger } from "../database/mod.ts";
-import { type Destination, UploadError, type UploadErrorCode } from "../upload/mod.ts";
-import { sendFile } from "./send_file.ts";
-import { type UploadResult, UploadTally } from "./upload_result.ts";
-
-/** How uploads report. */
-export interface UploadTaskOptions {
-  /** Ends it after the file in hand was cut off; nothing half-sent is visible. */
-  readonly signal?: AbortSignal;
-  /** Only this project. */
-  readonly projectSlug?: string;
-  /** Called after each file. */
-  readonly onFile?: () => void;
-}
+import type { ImageToUpload, Ledger } from "../database/mod.ts";
+import type { Destination } from "../upload/mod.ts";
+import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
+import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
+import type { UploadResult } from "./upload_result.ts";
+import type { Zip } from "./zips.ts";
 
 /**
  * Sends the zip of every study that was imaged and not exported yet, as `<project>/<pseudonym>.zip`. A study counts as exported once its file was
@@ -21,7 +13,7 @@ export interface UploadTaskOptions {
  * @param ledger Knows the studies and their pseudonyms.
  * @param imageDir Holds `<pseudonym>.zip`.
  * @param destination The Data Safe Haven.
- * @param options Signal and progress.
+ * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
  * @throws {UploadError} If the destination is out of reach or refuses us: then no other file would do better.
  */
@@ -31,42 +23,72 @@ export async function uploadImages(
   destination: Destination,
   options: UploadTaskOptions = {},
 ): Promise<UploadResult> {
-  const { onFile, ...selection } = options;
-  const abort = abortOf(options);
-  const tally = new UploadTally();
+  return await sendFiles(ledger, destination, await planImages(ledger, imageDir, options), options);
+}
+
+/** What {@linkcode uploadImages} would send: every study that is done, whose zip must be there. */
+export async function planImages(
+  ledger: Ledger,
+  imageDir: string,
+  { signal, projectSlug }: Pick<UploadTaskOptions, "signal" | "projectSlug"> = {},
+): Promise<UploadPlan> {
+  const files: FileToSend[] = [];
+  const failed: Unsendable[] = [];
+  const selection = { ...(signal && { signal }), ...(projectSlug === undefined ? {} : { projectSlug }) };
   for await (const image of ledger.imagesToUpload(selection)) {
-    const name = `${image.pseudo_study_uid}.zip`;
-    const path = `${image.projectSlug}/${name}`;
-    try {
-      const { receipt, transfer } = await sendFile(ledger, destination, join(imageDir, name), path, abort);
-      // Not aborted any more: the file is there, so the ledger must say so.
-      await ledger.recordImageExported({ ...transfer, imageId: image.imageId });
-      tally.add(receipt);
-    } catch (error) {
-      if (!isOfOneFile(error)) throw error;
-      tally.fail(path, error);
+    const source = join(imageDir, `${image.pseudo_study_uid}.zip`);
+    const bytes = await Deno.stat(source).then(({ isFile, size }) => isFile ? size : undefined, () => undefined);
+    const file = imageFile(ledger, image, source, bytes ?? 0);
+    if (bytes === undefined) {
+      failed.push({ path: file.path, reason: `Cannot upload '${source}': check that it is there and may be read` });
+    } else {
+      files.push(file);
     }
-    onFile?.();
   }
-  return tally.result;
+  return { files, failed };
 }
 
-/** The signal alone, for calls that take no more. */
-export function abortOf({ signal }: { readonly signal?: AbortSignal }): { readonly signal?: AbortSignal } {
-  return signal === undefined ? {} : { signal };
+/**
+ * What there is to send of these zips: those named after the pseudonym of a study that is done. Exported ones are left out; those that the ledger does not
+ * know cannot be sent.
+ *
+ * @param found As `findZips` gives them. A pseudonym may be there only once.
+ */
+export async function planZips(
+  ledger: Ledger,
+  found: readonly Zip[],
+  { signal, projectSlug }: Pick<UploadTaskOptions, "signal" | "projectSlug"> = {},
+): Promise<UploadPlan> {
+  const files: FileToSend[] = [];
+  const failed: Unsendable[] = [];
+  const zips = new Map<string, { source: string; bytes: number }>();
+  for (const { pseudonym, source, bytes } of found) {
+    if (zips.has(pseudonym)) failed.push({ path: source, reason: `Cannot upload '${source}': it is in two folders` });
+    else zips.set(pseudonym, { source, bytes });
+  }
+  const known = await ledger.imagesOf([...zips.keys()], signal && { signal });
+  for (const image of known) {
+    const zip = zips.get(image.pseudo_study_uid);
+    if (zip === undefined || image.state !== "done") continue;
+    if (projectSlug === undefined || image.projectSlug === projectSlug) {
+      files.push(imageFile(ledger, image, zip.source, zip.bytes));
+    }
+  }
+  const names = new Set(known.map(({ pseudo_study_uid }) => pseudo_study_uid));
+  for (const [pseudonym, { source }] of zips) {
+    if (names.has(pseudonym)) continue;
+    failed.push({ path: source, reason: `Cannot upload '${source}': the ledger knows no study of this pseudonym` });
+  }
+  return { files, failed };
 }
 
-/** Codes of errors that say something of one file and nothing of the next. */
-const OF_ONE_FILE: readonly UploadErrorCode[] = [
-  "exists-different",
-  "invalid-name",
-  "permission-denied",
-  "source-changed",
-  "source-missing",
-  "verification-failed",
-];
-
-/** Whether the next file may do better. */
-export function isOfOneFile(error: unknown): error is UploadError {
-  return error instanceof UploadError && OF_ONE_FILE.includes(error.code);
+function imageFile(ledger: Ledger, image: ImageToUpload, source: string, bytes: number): FileToSend {
+  const { imageId, projectSlug, pseudo_study_uid } = image;
+  return {
+    projectSlug,
+    source,
+    bytes,
+    path: `${projectSlug}/${pseudo_study_uid}.zip`,
+    record: (transfer) => ledger.recordImageExported({ ...transfer, imageId }),
+  };
 }

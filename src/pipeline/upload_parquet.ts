@@ -3,13 +3,21 @@ import type { Ledger } from "../database/mod.ts";
 import { ExportError, ParquetExport } from "../exports/mod.ts";
 import type { Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
-import { sendFile } from "./send_file.ts";
-import { abortOf, isOfOneFile, type UploadTaskOptions } from "./upload_images.ts";
+import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
+import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
 
+/** Names every file of an export; the last to be sent, so that a receiver knows that an export is whole. */
+const MANIFEST = "manifest.json";
+
+/** An export's files, and its manifest if it has one. */
+export interface ExportPlan extends UploadPlan {
+  readonly manifest: FileToSend | undefined;
+}
+
 /**
- * Sends the parquet files of each project's latest export, as `<project>/<time>/parquet/<path below the export>`. What is there and equal is not sent
- * again.
+ * Sends each project's latest export, as `<project>/<time>/parquet/<path below the export>`, and then its `manifest.json`. What is there and equal is not
+ * sent again.
  *
  * @param ledger Records what left.
  * @param exportDir The folder of all exports.
@@ -25,53 +33,114 @@ export async function uploadParquet(
   destination: Destination,
   options: UploadTaskOptions & { readonly replace?: boolean } = {},
 ): Promise<UploadResult> {
-  const abort = abortOf(options);
-  const tally = new UploadTally();
+  return await sendExports(ledger, destination, await planParquet(ledger, exportDir, options), options);
+}
+
+/** As {@linkcode uploadParquet}, for one export. */
+export async function uploadOneExport(
+  ledger: Ledger,
+  parquetExport: ParquetExport,
+  destination: Destination,
+  options: Omit<UploadTaskOptions, "projectSlug"> & { readonly replace?: boolean } = {},
+): Promise<UploadResult> {
+  const { files, manifest, failed } = await planExport(ledger, parquetExport, options);
+  return await sendExports(ledger, destination, { files, failed, manifests: manifest ? [manifest] : [] }, options);
+}
+
+/** Files of exports, and the manifests that vouch for them. */
+interface ExportsPlan extends UploadPlan {
+  readonly manifests: readonly FileToSend[];
+}
+
+async function sendExports(
+  ledger: Ledger,
+  destination: Destination,
+  { files, failed, manifests }: ExportsPlan,
+  options: UploadTaskOptions & { readonly replace?: boolean },
+): Promise<UploadResult> {
+  await withdrawManifests(ledger, destination, manifests, options);
+  const sent = await sendFiles(ledger, destination, { files, failed }, options);
+  const lacking = new Set(sent.failed.map(({ path }) => folderOf(path)));
+  const complete = manifests.filter(({ path }) => !lacking.has(folderOf(path)));
+  const last = await sendFiles(ledger, destination, { files: complete, failed: [] }, options);
+  return UploadTally.sum(sent, last);
+}
+
+/** What {@linkcode uploadParquet} would send. */
+export async function planParquet(
+  ledger: Ledger,
+  exportDir: string,
+  options: Pick<UploadTaskOptions, "signal" | "projectSlug"> & { readonly replace?: boolean },
+): Promise<ExportsPlan> {
+  const files: FileToSend[] = [];
+  const manifests: FileToSend[] = [];
+  const failed: Unsendable[] = [];
   for (const { projectSlug, timeSlug } of await latestExports(exportDir, options.projectSlug)) {
     try {
-      await uploadExport(projectSlug, timeSlug);
+      const extract = await ledger.findExtract(projectSlug, timeSlug, options.signal && { signal: options.signal });
+      if (extract === undefined) throw new NotPopulatedError(join(exportDir, projectSlug, "all_extracts", timeSlug));
+      const parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
+      const plan = await planExport(ledger, parquetExport, options);
+      files.push(...plan.files);
+      if (plan.manifest) manifests.push(plan.manifest);
     } catch (error) {
       // One project's export does not hold up the others.
       if (!(error instanceof NotPopulatedError || error instanceof ExportError)) throw error;
-      tally.fail(`${projectSlug}/${timeSlug}/parquet`, error);
+      failed.push({ path: `${projectSlug}/${timeSlug}/parquet`, reason: error.message });
     }
   }
-  return tally.result;
+  return { files, manifests, failed };
+}
 
-  async function uploadExport(projectSlug: string, timeSlug: string): Promise<void> {
-    const extract = await ledger.findExtract(projectSlug, timeSlug, abort);
-    if (extract === undefined) throw new NotPopulatedError(join(exportDir, projectSlug, "all_extracts", timeSlug));
-    const parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
-    const files = await parquetExport.files(abort);
-    if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
-      throw new ExportError(
-        "not-exported",
-        `Cannot send '${parquetExport.dir}': it is not whole, run 'pixl export' again`,
-      );
-    }
-    for (const file of files) {
-      await uploadFile(
-        extract.extractId,
-        join(parquetExport.dir, file.path),
-        `${projectSlug}/${timeSlug}/parquet/${file.path}`,
-      );
-      options.onFile?.();
-    }
+async function planExport(
+  ledger: Ledger,
+  parquetExport: ParquetExport,
+  { signal, replace = false }: { readonly signal?: AbortSignal; readonly replace?: boolean },
+): Promise<ExportPlan> {
+  const call = signal === undefined ? {} : { signal };
+  const { projectSlug, timeSlug, dir } = parquetExport;
+  const extract = await ledger.findExtract(projectSlug, timeSlug, call);
+  if (extract === undefined) throw new NotPopulatedError(dir);
+  const toSend = (path: string, bytes: number, sha256?: string): FileToSend => ({
+    projectSlug,
+    source: join(dir, path),
+    bytes,
+    ...(sha256 === undefined ? {} : { sha256 }),
+    path: `${projectSlug}/${timeSlug}/parquet/${path}`,
+    replace,
+    record: (transfer) => ledger.recordTransfer({ ...transfer, extractId: extract.extractId }),
+  });
+  const files = (await parquetExport.files(call)).filter(({ path }) => path !== MANIFEST);
+  if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
+    throw new ExportError("not-exported", `Cannot send '${dir}': it is not whole, run 'pixl export' again`);
   }
+  const manifest = await Deno.stat(join(dir, MANIFEST)).catch(() => undefined);
+  return {
+    files: files.map(({ path, bytes, sha256 }) => toSend(path, bytes, sha256)),
+    manifest: manifest && toSend(MANIFEST, manifest.size),
+    failed: [],
+  };
+}
 
-  async function uploadFile(extractId: number, source: string, path: string): Promise<void> {
-    try {
-      const { receipt, transfer } = await sendFile(ledger, destination, source, path, {
-        ...abort,
-        replace: options.replace === true,
-      });
-      await ledger.recordTransfer({ ...transfer, extractId });
-      tally.add(receipt);
-    } catch (error) {
-      if (!isOfOneFile(error)) throw error;
-      tally.fail(path, error);
-    }
+/** A manifest at the destination that is about to become untrue is taken away first. */
+async function withdrawManifests(
+  ledger: Ledger,
+  destination: Destination,
+  manifests: readonly FileToSend[],
+  { signal, replace }: { readonly signal?: AbortSignal; readonly replace?: boolean },
+): Promise<void> {
+  if (!replace) return;
+  const call = signal === undefined ? {} : { signal };
+  for (const { path, source } of manifests) {
+    const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(source));
+    const before = await ledger.findTransfer(destination.name, path, call);
+    if (before?.sha256 !== new Uint8Array(digest).toHex()) await destination.remove(path, call);
   }
+}
+
+/** `<project>/<time>/parquet` of any path below it. */
+function folderOf(path: string): string {
+  return path.split("/").slice(0, 3).join("/");
 }
 
 interface LatestExport {

@@ -1,5 +1,6 @@
 import type { PixlError } from "../errors.ts";
 import type { Receipt } from "../upload/mod.ts";
+import type { Unsendable } from "./file_to_send.ts";
 
 /** What an upload task did. */
 export interface UploadResult {
@@ -10,7 +11,7 @@ export interface UploadResult {
   /** Bytes of the files sent now. */
   readonly bytes: number;
   /** Files that could not be sent, and why. */
-  readonly failed: readonly { readonly path: string; readonly reason: string }[];
+  readonly failed: readonly Unsendable[];
 }
 
 /** Counts files as they are done. */
@@ -18,7 +19,22 @@ export class UploadTally {
   #verified = 0;
   #sent = 0;
   #bytes = 0;
-  readonly #failed: { path: string; reason: string }[] = [];
+  readonly #failed: Unsendable[];
+
+  /** @param failed What could not be sent from the start. */
+  constructor(failed: readonly Unsendable[] = []) {
+    this.#failed = [...failed];
+  }
+
+  /** Two results as one. */
+  static sum(a: UploadResult, b: UploadResult): UploadResult {
+    return {
+      verified: a.verified + b.verified,
+      sent: a.sent + b.sent,
+      bytes: a.bytes + b.bytes,
+      failed: [...a.failed, ...b.failed],
+    };
+  }
 
   /** The counts so far. */
   get result(): UploadResult {

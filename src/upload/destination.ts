@@ -1,3 +1,16 @@
+/**
+ * What is known of a transfer that was begun: enough to go on with it, in this process or a later one, and not to go on with something else. Plain
+ * data, to be kept as JSON.
+ */
+export interface PartRecord {
+  /** Size and time of last change of the source when it was begun. */
+  readonly source: string;
+  /** Bytes from the start that were handed over. */
+  readonly bytes: number;
+  /** SHA-256 (hex) of these. */
+  readonly sha256: string;
+}
+
 /** How one file is put; see {@linkcode Destination.put}. */
 export interface PutOptions {
   /** Stops the transfer: the promise rejects with the signal's reason and the connection is closed. */
@@ -8,6 +21,21 @@ export interface PutOptions {
   readonly replace?: boolean;
   /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where the destination has no hashes. */
   readonly knownSha256?: string;
+  /**
+   * What {@linkcode onPart} told of an earlier attempt. Its bytes are not sent again if the source still has that size and time and begins with bytes
+   * of that hash, and the unfinished file at the destination is at least as long.
+   */
+  readonly part?: PartRecord;
+  /** Called as a transfer goes on, every 16 MiB: whoever keeps the last record can resume after a crash. */
+  readonly onPart?: (part: PartRecord) => void;
+}
+
+/** A file or folder at a destination. */
+export interface RemoteFile {
+  /** Below the destination's base folder; names separated by `/`. */
+  readonly path: string;
+  /** Size in bytes. */
+  readonly bytes: number;
 }
 
 /**
@@ -34,21 +62,39 @@ export interface Receipt {
   readonly verifiedBy: Verification;
   /** Whether the destination had the file already, so that nothing was sent. */
   readonly skipped: boolean;
+  /** Bytes that an earlier attempt had brought there. */
+  readonly resumed: number;
 }
 
-/** A place that files are sent to. Closing it closes the connection; a `put()` that is on its way then fails. */
+/** How a call to a destination is stopped. */
+export interface CallOptions {
+  /** Stops it: the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A place that files are sent to. Paths are names separated by `/`, below the destination's base folder. Closing it closes the connection; what is on
+ * its way then fails. Everything rejects with an {@linkcode UploadError} that says why and what to do, or with the signal's reason.
+ */
 export interface Destination extends AsyncDisposable {
-  /** For people and logs: `host:port`. */
+  /** For people and logs: `host:port`, or a folder. */
   readonly name: string;
   /**
-   * Brings a file to its destination. It appears there under its name only when it is whole and verified. Calls wait for one another.
+   * Brings a file to its destination. It appears there under its name only when it is whole and verified.
    *
    * @param source Path of a local file, which must not change meanwhile.
-   * @param remotePath Names separated by `/`, below the destination's base folder; missing folders are made.
-   * @param options Abort, progress, replacement.
+   * @param path Where to; missing folders are made.
+   * @param options Abort, progress, replacement, resumption.
    * @returns The receipt, also if the same file is there already.
    * @throws {UploadError} Saying why and what to do; the file is then not there under its name, or as it was before.
-   * @throws The signal's reason if aborted.
    */
-  put(source: string, remotePath: string, options?: PutOptions): Promise<Receipt>;
+  put(source: string, path: string, options?: PutOptions): Promise<Receipt>;
+  /** Size of a file, `undefined` if there is no file of that name. */
+  stat(path: string, options?: CallOptions): Promise<RemoteFile | undefined>;
+  /** Every file below a folder, in the folders below it too; unfinished ones are among them. Nothing if there is no such folder. */
+  list(folder: string, options?: CallOptions): Promise<readonly RemoteFile[]>;
+  /** Renames a file. @throws {UploadError} `exists-different` if the new name is taken, `not-found` if there is no such file. */
+  rename(from: string, to: string, options?: CallOptions): Promise<void>;
+  /** Removes a file, if it is there. */
+  remove(path: string, options?: CallOptions): Promise<void>;
 }

@@ -13,7 +13,10 @@ export type UploadErrorCode =
   | "timeout"
   | "verification-failed"
   | "exists-different"
+  | "not-found"
   | "invalid-name"
+  | "identifying-tags"
+  | "invalid-tags"
   | "source-changed"
   | "source-missing"
   | "protocol";
@@ -30,7 +33,10 @@ const MEANING: Readonly<Record<UploadErrorCode, { readonly kind: ErrorKind; read
   "timeout": { kind: "unavailable", retryable: true },
   "verification-failed": { kind: "unavailable", retryable: true },
   "exists-different": { kind: "input", retryable: false },
+  "not-found": { kind: "input", retryable: false },
   "invalid-name": { kind: "input", retryable: false },
+  "identifying-tags": { kind: "input", retryable: false },
+  "invalid-tags": { kind: "input", retryable: false },
   "source-changed": { kind: "input", retryable: false },
   "source-missing": { kind: "input", retryable: false },
   "protocol": { kind: "configuration", retryable: false },

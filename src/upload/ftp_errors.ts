@@ -27,7 +27,7 @@ const TEXTS: readonly (readonly [RegExp, UploadErrorCode])[] = [
   [/ECONNREFUSED|ENOTFOUND|EAI_|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EHOSTDOWN|ENETDOWN/, "unreachable"],
   [/^Timeout|ETIMEDOUT|TimeoutError|'Error: Timeout/, "timeout"],
   [/reuse|ERR_STREAM_PREMATURE_CLOSE/, "session-reuse"],
-  [/Can't parse response|Unexpected FTP response|exceeded maximum/, "protocol"],
+  [/PASV returned another host|Can't parse response|Unexpected FTP response|exceeded maximum/, "protocol"],
   [/FTPError: 5/, "protocol"],
 ];
 
@@ -51,7 +51,10 @@ const REMEDY: Readonly<Record<UploadErrorCode, string>> = {
   "timeout": "try again; if it stays, check that the firewall lets the server's passive ports through",
   "verification-failed": "try again",
   "exists-different": "remove the other file, or ask to replace it",
+  "not-found": "check the name",
   "invalid-name": "choose another name",
+  "identifying-tags": "take these tags out",
+  "invalid-tags": "give tags in the DICOM JSON Model",
   "source-changed": "upload the file once it is complete",
   "source-missing": "check that the file is there and may be read",
   "protocol":
@@ -82,7 +85,10 @@ function meaningOfReply(reply: FTPError): [UploadErrorCode, string] {
   // vsftpd says 522, proftpd 425 with the text of EPERM, when a data connection does not resume the control connection's session.
   const reuse = reply.code === 522 && /reuse/i.test(reply.message) ||
     reply.code === 425 && /reuse|not permitted/i.test(reply.message);
-  return [reuse ? "session-reuse" : REPLIES.get(reply.code) ?? "protocol", `FTP reply ${reply.code}`];
+  // What vsftpd says when a disk or quota is full.
+  const full = reply.code === 451 && /writing to local file/i.test(reply.message);
+  const code = reuse ? "session-reuse" : full ? "no-space" : REPLIES.get(reply.code) ?? "protocol";
+  return [code, `FTP reply ${reply.code}`];
 }
 
 function meaningOfText(cause: unknown): [UploadErrorCode, string] {

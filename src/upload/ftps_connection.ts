@@ -5,12 +5,16 @@ import { once } from "node:events";
 import { type Readable, Writable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import type { checkFtpsOptions } from "./ftps_options.ts";
+import { isPlainName } from "./remote_path.ts";
 
 /** Slowest hashing of a server that is waited for, in bytes per millisecond. */
 const HASH_BYTES_PER_MS = 10_000;
 
 /** How long a server that has broken off a transfer is given to say why. */
 const LAST_WORD_MS = 1_000;
+
+/** A connection that is idle for so long is probed, in milliseconds. */
+const KEEP_ALIVE_MS = 30_000;
 
 /** How long a closing socket is waited for. */
 const CLOSE_MS = 1_000;
@@ -20,6 +24,8 @@ export class FtpsConnection {
   readonly #client: Client;
   readonly #timeoutMs: number;
   #features: ReadonlyMap<string, string> = new Map();
+  /** Where it is, if known. */
+  #folder: string | undefined;
 
   private constructor(client: Client, timeoutMs: number) {
     this.#client = client;
@@ -45,6 +51,8 @@ export class FtpsConnection {
       const access = connection.#client.access({ host, port, user, password, secure, secureOptions });
       await deadline(access, timeoutMs, signal ? { signal } : {});
       connection.#features = await connection.#client.features();
+      // A transfer may take longer than firewalls remember an idle control connection.
+      connection.#client.ftp.socket.setKeepAlive(true, KEEP_ALIVE_MS);
       return connection;
     } catch (error) {
       await connection.close();
@@ -59,6 +67,12 @@ export class FtpsConnection {
 
   /** Changes into a folder, making those on the way that are missing. @param folder Absolute. */
   async enter(folder: string): Promise<void> {
+    if (this.#folder === folder) return; // a round trip that a thousand small files need not make
+    await this.#enter(folder);
+    this.#folder = folder;
+  }
+
+  async #enter(folder: string): Promise<void> {
     if ((await this.#client.sendIgnoringError(`CWD ${folder}`)).code < 300) return;
     const names = folder.split("/").slice(1);
     for (let depth = 1; depth <= names.length; depth++) {
@@ -93,12 +107,18 @@ export class FtpsConnection {
     return undefined;
   }
 
+  /** Makes the next {@linkcode store} write from that offset on. @returns Whether the server can. */
+  async restartAt(offset: number): Promise<boolean> {
+    return (await this.#client.sendIgnoringError(`REST ${offset}`)).code === 350;
+  }
+
   /** Uploads. Resolves when the server has confirmed that it has everything. */
   async store(source: Readable, name: string): Promise<void> {
     const patience = this.#bearWithDataConnection();
     try {
       await this.#client.uploadFrom(source, name);
     } catch (error) {
+      this.#folder = undefined; // it may have been removed there
       if (error instanceof FTPError) throw error;
       throw await this.#lastWord() ?? error;
     } finally {
@@ -119,6 +139,23 @@ export class FtpsConnection {
     });
     await this.#client.downloadTo(sink, name);
     return hash.digest("hex");
+  }
+
+  /** Every file below a folder, however deep, by path below it. @param folder Absolute. */
+  async list(folder: string): Promise<Map<string, number>> {
+    const files = new Map<string, number>();
+    this.#folder = undefined;
+    const visit = async (below: string): Promise<void> => {
+      // LIST with a path treats blanks and dashes differently from server to server; without one it cannot.
+      if ((await this.#client.sendIgnoringError(`CWD ${folder}${below}`)).code >= 300) return;
+      for (const { name, size, isDirectory, isFile } of await this.#client.list()) {
+        if (!isPlainName(name)) continue; // what a server says must not steer a command; we never send such a name
+        if (isDirectory) await visit(`${below}/${name}`);
+        else if (isFile) files.set(`${below}/${name}`.slice(1), size);
+      }
+    };
+    await visit("");
+    return files;
   }
 
   /** Renames a file in the folder. Servers replace a file that has the new name. */

@@ -1,6 +1,7 @@
 import { abortable, delay } from "@std/async";
+import { FTPError } from "basic-ftp";
 import type { PixlError } from "../errors.ts";
-import type { Destination, PutOptions, Receipt } from "./destination.ts";
+import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile } from "./destination.ts";
 import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
 import { FtpsConnection } from "./ftps_connection.ts";
@@ -10,9 +11,12 @@ import { type RemotePath, remotePath } from "./remote_path.ts";
 import { SourceFile } from "./source_file.ts";
 import { trustAuthority } from "./trust.ts";
 
+/** Longest pause between attempts, in milliseconds. */
+const MAX_RETRY_DELAY_MS = 60_000;
+
 /**
  * An FTPS server (FTP over TLS, RFC 4217, or its older implicit form). The certificate is always verified, every data connection resumes the TLS
- * session of the control connection as strict servers demand, and there is one connection: open another destination in a worker for more.
+ * session of the control connection as strict servers demand, and there is one connection: {@linkcode FtpsPool} has several.
  */
 export class FtpsDestination implements Destination {
   /** `host:port`. */
@@ -64,65 +68,144 @@ export class FtpsDestination implements Destination {
     return destination;
   }
 
-  /** As {@linkcode Destination.put}. @param source Local path. @param path Below the base folder. @param options Abort, progress, replacement. */
+  /** As {@linkcode Destination.put}. Calls wait for one another. @param source Local path. @param path Below the base folder. @param options Abort, progress, replacement. */
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
     const remote = remotePath(this.#options.basePath, path);
     const failing = new AbortController();
-    const signal = AbortSignal.any([this.#closing.signal, failing.signal, ...(options.signal ? [options.signal] : [])]);
-    const onProgress = (bytes: number) => {
+    const guarded = <A>(call?: (argument: A) => void) => (argument: A): void => {
       try {
-        options.onProgress?.(bytes);
+        call?.(argument);
       } catch (error) {
         failing.abort(error); // the caller's own error ends the call, and is not taken for one of the network
       }
     };
-    const before = this.#turn;
-    const { promise: done, resolve: finish } = Promise.withResolvers<void>();
-    this.#turn = before.then(() => done);
-    try {
-      await abortable(before, signal);
-      return await this.#persistently(source, remote, { ...options, onProgress, signal });
-    } finally {
-      finish();
-    }
+    let [part, moved] = [options.part, false];
+    const told: PutOptions = {
+      ...options,
+      onProgress: guarded((bytes) => {
+        moved = true;
+        options.onProgress?.(bytes);
+      }),
+      onPart: guarded((record) => {
+        part = record;
+        options.onPart?.(record);
+      }),
+    };
+    return await this.#inTurn(`upload '${remote.path}' to`, [options.signal, failing.signal], async (signal) => {
+      try {
+        return await this.#once(source, remote, { ...told, ...(part === undefined ? {} : { part }), signal });
+      } catch (error) {
+        // A server that would not take the file up from the middle may from its start.
+        if (error instanceof FTPError && !moved) part = undefined;
+        moved = false;
+        throw error;
+      }
+    });
+  }
+
+  /** As {@linkcode Destination.stat}. */
+  async stat(path: string, options: CallOptions = {}): Promise<RemoteFile | undefined> {
+    const remote = remotePath(this.#options.basePath, path);
+    const bytes = await this.#call(`look at '${remote.path}' at`, options, (connection) => {
+      return connection.size(remote.path);
+    });
+    return bytes === undefined ? undefined : { path, bytes };
+  }
+
+  /** As {@linkcode Destination.list}. */
+  async list(folder: string, options: CallOptions = {}): Promise<readonly RemoteFile[]> {
+    const remote = remotePath(this.#options.basePath, folder);
+    const files = await this.#call(`list '${remote.path}' at`, options, (connection) => connection.list(remote.path));
+    return [...files].map(([name, bytes]) => ({ path: `${folder}/${name}`, bytes }));
+  }
+
+  /** As {@linkcode Destination.rename}. FTP itself would replace what has the new name, so that is looked up first. */
+  async rename(from: string, to: string, options: CallOptions = {}): Promise<void> {
+    const [source, target] = [remotePath(this.#options.basePath, from), remotePath(this.#options.basePath, to)];
+    const doing = `rename '${source.path}' to '${target.path}' at`;
+    await this.#call(doing, options, async (connection) => {
+      const bytes = await connection.size(source.path);
+      const taken = await connection.size(target.path) !== undefined;
+      if (bytes === undefined && taken) return; // an attempt whose answer was lost
+      if (bytes === undefined) throw new UploadError("not-found", `Cannot ${doing} ${this.name}: it is not there`);
+      if (taken) throw new UploadError("exists-different", `Cannot ${doing} ${this.name}: the new name is taken`);
+      await connection.enter(target.folder);
+      await connection.rename(source.path, target.path);
+    });
+  }
+
+  /** As {@linkcode Destination.remove}. */
+  async remove(path: string, options: CallOptions = {}): Promise<void> {
+    const remote = remotePath(this.#options.basePath, path);
+    const doing = `remove '${remote.path}' at`;
+    await this.#call(doing, options, async (connection) => {
+      await connection.remove(remote.path);
+      if (await connection.size(remote.path) === undefined) return;
+      throw new UploadError("permission-denied", `Cannot ${doing} ${this.name}: let the user delete files there`);
+    });
   }
 
   /** Closes the connection; what is on its way fails. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const reason = `Cannot upload to ${this.name}: the destination was closed`;
+    const reason = `Cannot go on with ${this.name}: the destination was closed`;
     this.#closing.abort(new UploadError("interrupted", reason, { retryable: false }));
     await this.#turn;
     await this.#disconnect();
   }
 
-  async #persistently(
-    source: string,
-    remote: RemotePath,
-    options: PutOptions & { signal: AbortSignal },
-  ): Promise<Receipt> {
+  #call<T>(doing: string, options: CallOptions, work: (connection: FtpsConnection) => Promise<T>): Promise<T> {
+    return this.#inTurn(doing, [options.signal], (signal) => this.#onConnection(signal, work));
+  }
+
+  /** One after another, since there is one connection; and again where that may help. */
+  async #inTurn<T>(
+    doing: string,
+    signals: readonly (AbortSignal | undefined)[],
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const signal = AbortSignal.any([this.#closing.signal, ...signals.filter((each) => each !== undefined)]);
+    const before = this.#turn;
+    const { promise: done, resolve: finish } = Promise.withResolvers<void>();
+    this.#turn = before.then(() => done);
+    try {
+      await abortable(before, signal);
+      return await this.#persistently(doing, signal, work);
+    } finally {
+      finish();
+    }
+  }
+
+  async #persistently<T>(doing: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { attempts, retryDelayMs } = this.#options;
     for (let attempt = 1;; attempt++) {
       try {
-        return await this.#once(source, remote, options);
+        return await work(signal);
       } catch (cause) {
-        options.signal.throwIfAborted();
-        const error = asUploadError(cause, `upload '${remote.path}' to ${this.name}`);
+        signal.throwIfAborted();
+        const error = asUploadError(cause, `${doing} ${this.name}`);
         if (attempt >= attempts || !isRetryable(error)) throw error;
         await this.#disconnect();
-        await delay(retryDelayMs * 2 ** (attempt - 1), { signal: options.signal });
+        await delay(Math.min(retryDelayMs * 2 ** (attempt - 1), MAX_RETRY_DELAY_MS), { signal });
       }
     }
   }
 
   async #once(path: string, remote: RemotePath, options: PutOptions & { signal: AbortSignal }): Promise<Receipt> {
     const source = await SourceFile.open(path);
-    const connection = await this.#connected(options.signal);
+    return await this.#onConnection(
+      options.signal,
+      (connection) => putFile(connection, source, remote, { ...options, pace: this.#options.pace }),
+    );
+  }
+
+  async #onConnection<T>(signal: AbortSignal, work: (connection: FtpsConnection) => Promise<T>): Promise<T> {
+    const connection = await this.#connected(signal);
     const abort = () => connection.abort();
-    options.signal.addEventListener("abort", abort, { once: true });
+    signal.addEventListener("abort", abort, { once: true });
     try {
-      return await putFile(connection, source, remote, options);
+      return await work(connection);
     } finally {
-      options.signal.removeEventListener("abort", abort);
+      signal.removeEventListener("abort", abort);
       if (connection.closed) await this.#disconnect();
     }
   }

@@ -1,3 +1,5 @@
+import type { Pace } from "./pace.ts";
+
 /** Where and how an FTPS server is reached. */
 export interface FtpsOptions {
   /** Host name or address, as in the server's certificate. */
@@ -22,6 +24,8 @@ export interface FtpsOptions {
   readonly attempts?: number;
   /** Pause before the second attempt, in milliseconds; it doubles with each. @default {1_000} */
   readonly retryDelayMs?: number;
+  /** Limits the bytes a second, together with all others that are given the same one. @default No limit. */
+  readonly pace?: Pace;
 }
 
 /**
@@ -33,7 +37,7 @@ export interface FtpsOptions {
  */
 export function checkFtpsOptions(
   options: FtpsOptions,
-): FtpsOptions & Required<Omit<FtpsOptions, "caPem" | "servername">> {
+): FtpsOptions & Required<Omit<FtpsOptions, "caPem" | "servername" | "pace">> {
   const checked = { basePath: "/", timeoutMs: 30_000, attempts: 3, retryDelayMs: 1_000, ...options };
   const whole = {
     port: [1, 65_535],

@@ -1,27 +1,30 @@
 import type { PutOptions, Receipt, Verification } from "./destination.ts";
 import { UploadError } from "./errors.ts";
+import { asUploadError } from "./ftp_errors.ts";
 import type { FtpsConnection } from "./ftps_connection.ts";
+import type { Pace } from "./pace.ts";
 import type { RemotePath } from "./remote_path.ts";
 import type { SourceFile } from "./source_file.ts";
 
 /**
  * One attempt to put a file: under a temporary name in its folder, verified, and only then renamed.
  *
- * What was left by an earlier attempt is never continued: its bytes are unknown, and a server that has not noticed a broken connection may still be
- * writing it. It is removed first, so that such a late writer has a file of its own.
+ * What an earlier attempt left is continued from a place that `options.part` vouches for, else removed first: a server that has not noticed a broken
+ * connection may still be writing it, and then has a file of its own. One that is continued is written at offsets (REST, not APPE), so that such a late
+ * writer puts the same bytes in the same places.
  */
 export async function putFile(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  options: PutOptions,
+  options: PutOptions & { readonly pace?: Pace | undefined },
 ): Promise<Receipt> {
   await connection.enter(remote.folder);
   const present = await connection.size(remote.name);
   if (present !== undefined) {
     const verifiedBy = present === source.bytes ? await sameContent(connection, source, remote, options) : undefined;
     if (verifiedBy !== undefined) {
-      return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: true };
+      return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: true, resumed: 0 };
     }
     if (!options.replace) {
       throw new UploadError(
@@ -31,25 +34,50 @@ export async function putFile(
       );
     }
   }
-  await connection.remove(remote.part);
+  const resumed = await begin(connection, source, remote, options);
   try {
     const verifiedBy = await storePart(connection, source, remote, options);
     await connection.rename(remote.part, remote.name);
     await expectSize(connection, remote.name, source.bytes, remote.path);
-    return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: false };
+    return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: false, resumed };
   } catch (error) {
-    if (!connection.closed) await connection.remove(remote.part).catch(() => {}); // the first error is the one to tell
-    throw source.failure ?? error;
+    const cause = source.failure ?? error;
+    if (!connection.closed && !isInterruption(cause)) {
+      await connection.remove(remote.part).catch(() => {}); // the first error is the one to tell
+    }
+    throw cause;
   }
+}
+
+/** Makes the unfinished file one that can be written. @returns Bytes that need not be sent again. */
+async function begin(
+  connection: FtpsConnection,
+  source: SourceFile,
+  remote: RemotePath,
+  { part, signal }: PutOptions,
+): Promise<number> {
+  const there = part === undefined ? undefined : await connection.size(remote.part);
+  if (there !== undefined && await source.resume(part, there, signal)) {
+    if (await connection.restartAt(source.offset)) return source.offset;
+    source.rewind();
+  }
+  await connection.remove(remote.part);
+  return 0;
+}
+
+/** Whether what has arrived may be continued. */
+function isInterruption(cause: unknown): boolean {
+  const error = asUploadError(cause, "upload");
+  return error instanceof UploadError && error.retryable && error.code !== "verification-failed";
 }
 
 async function storePart(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  options: PutOptions,
+  options: PutOptions & { readonly pace?: Pace | undefined },
 ): Promise<Verification> {
-  await connection.store(source.stream(options.onProgress), remote.part);
+  await connection.store(source.stream(options), remote.part);
   await source.assertUnchanged();
   await expectSize(connection, remote.part, source.bytes, remote.path);
   const sha256 = await connection.sha256(remote.part, source.bytes);

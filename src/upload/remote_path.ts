@@ -34,9 +34,24 @@ export function remotePath(base: string, relative: string): RemotePath {
   if (bytesOf(part) > MAX_NAME_BYTES) {
     throw invalid(relative, `a file name must be shorter than ${MAX_NAME_BYTES - 5} bytes`);
   }
-  if (/^\..*\.part$/.test(name)) throw invalid(relative, "'.NAME.part' is kept for unfinished files");
+  if (isPartName(name)) throw invalid(relative, "'.NAME.part' is kept for unfinished files");
   const folder = `/${[...folders, ...names.slice(0, -1)].join("/")}`;
   return { path: `${folder === "/" ? "" : folder}/${name}`, folder, name, part };
+}
+
+/** Whether a name can be a file's or folder's here. @param name One name, without folders. */
+export function isPlainName(name: string): boolean {
+  try {
+    checkName(name, name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether that is the name of an unfinished file. */
+export function isPartName(name: string): boolean {
+  return /^\..*\.part$/.test(name);
 }
 
 function checkName(name: string, path: string): void {

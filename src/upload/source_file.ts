@@ -1,10 +1,27 @@
 import { createHash } from "node:crypto";
-import { open, stat } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { Readable } from "node:stream";
+import type { PartRecord } from "./destination.ts";
 import { UploadError } from "./errors.ts";
+import type { Pace } from "./pace.ts";
 
 /** Measured: a third less processor time than Node's 64 KiB. */
 const CHUNK_BYTES = 256 * 1024;
+
+/** A transfer can go on from multiples of this. Smaller files begin anew. */
+export const PART_BYTES = 16 * 1024 * 1024;
+
+/** What is told while a file is read. */
+export interface ReadOptions {
+  /** Called with the bytes read so far. */
+  readonly onProgress?: (bytes: number) => void;
+  /** Called after every {@linkcode PART_BYTES}. */
+  readonly onPart?: (part: PartRecord) => void;
+  /** How fast it may be read. */
+  readonly pace?: Pace | undefined;
+  /** Ends the waiting for that. */
+  readonly signal?: AbortSignal;
+}
 
 /** A local file that is read once, hashed meanwhile, and must stay as it is. */
 export class SourceFile {
@@ -12,12 +29,16 @@ export class SourceFile {
   readonly bytes: number;
   readonly #path: string;
   readonly #state: string;
+  readonly #version: string;
+  #hash = createHash("sha256");
+  #offset = 0;
   #sha256: string | undefined;
   #failure: unknown;
 
-  private constructor(path: string, state: string, bytes: number) {
+  private constructor(path: string, { state, version, bytes }: State) {
     this.#path = path;
     this.#state = state;
+    this.#version = version;
     this.bytes = bytes;
   }
 
@@ -28,8 +49,7 @@ export class SourceFile {
    * @throws {UploadError} `source-missing` if there is no regular file.
    */
   static async open(path: string): Promise<SourceFile> {
-    const { state, bytes } = await look(path);
-    return new SourceFile(path, state, bytes);
+    return new SourceFile(path, await look(path));
   }
 
   /** SHA-256 in hex of what was read, once all of it was. */
@@ -43,9 +63,41 @@ export class SourceFile {
     return this.#failure;
   }
 
-  /** The content. @param onProgress Called with the bytes read so far. */
-  stream(onProgress?: (bytes: number) => void): Readable {
-    return Readable.from(this.#read(onProgress), { objectMode: false });
+  /** Where {@linkcode stream} begins. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /**
+   * Goes on where an earlier attempt stopped, if the file is still the one that was being sent.
+   *
+   * @param part What was handed over then.
+   * @param there Bytes that the destination has of it.
+   * @param signal Stops reading.
+   * @returns Whether {@linkcode stream} will begin at {@linkcode offset}, else it begins at 0.
+   */
+  async resume(part: PartRecord | undefined, there: number, signal?: AbortSignal): Promise<boolean> {
+    if (part === undefined || part.source !== this.#version) return false;
+    if (!(part.bytes > 0 && part.bytes <= there && there <= this.bytes)) return false;
+    const hash = createHash("sha256");
+    await using file = await this.#open();
+    for await (const chunk of this.#chunks(file, 0, part.bytes)) {
+      signal?.throwIfAborted();
+      hash.update(chunk);
+    }
+    if (hash.copy().digest("hex") !== part.sha256) return false;
+    [this.#hash, this.#offset] = [hash, part.bytes];
+    return true;
+  }
+
+  /** Begins anew. */
+  rewind(): void {
+    [this.#hash, this.#offset] = [createHash("sha256"), 0];
+  }
+
+  /** The content from {@linkcode offset}. */
+  stream(options: ReadOptions = {}): Readable {
+    return Readable.from(this.#read(options), { objectMode: false });
   }
 
   /** Reads the file without sending it. @param signal Stops reading. @returns Its SHA-256 in hex. */
@@ -62,26 +114,40 @@ export class SourceFile {
     if (state !== this.#state) throw changed(this.#path);
   }
 
-  async *#read(onProgress?: (bytes: number) => void): AsyncGenerator<Uint8Array, void> {
-    const file = await open(this.#path).catch((cause) => this.#fail(missing(this.#path, cause)));
-    try {
-      const hash = createHash("sha256");
-      let bytes = 0;
-      while (bytes <= this.bytes) {
-        const read = file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES, null);
-        const { buffer, bytesRead } = await read.catch((cause) => this.#fail(missing(this.#path, cause)));
-        if (bytesRead === 0) break;
-        const chunk = buffer.subarray(0, bytesRead);
-        bytes += bytesRead;
-        hash.update(chunk);
-        onProgress?.(bytes);
-        yield chunk;
+  async *#read({ onProgress, onPart, pace, signal }: ReadOptions = {}): AsyncGenerator<Uint8Array, void> {
+    await using file = await this.#open();
+    const [start, hash] = [this.#offset, this.#hash];
+    this.rewind(); // whoever reads again begins anew
+    let bytes = start;
+    const call = signal === undefined ? {} : { signal };
+    for await (const chunk of this.#chunks(file, start, this.bytes + 1, pace?.pieceBytes)) {
+      await pace?.take(chunk.length, call);
+      const before = bytes;
+      bytes += chunk.length;
+      hash.update(chunk);
+      onProgress?.(bytes);
+      yield chunk;
+      if (onPart && Math.floor(bytes / PART_BYTES) > Math.floor(before / PART_BYTES)) {
+        onPart({ source: this.#version, bytes, sha256: hash.copy().digest("hex") });
       }
-      if (bytes !== this.bytes) this.#fail(changed(this.#path));
-      this.#sha256 = hash.digest("hex");
-    } finally {
-      await file.close();
     }
+    if (bytes !== this.bytes) this.#fail(changed(this.#path));
+    this.#sha256 = hash.digest("hex");
+  }
+
+  async *#chunks(file: FileHandle, from: number, to: number, most = CHUNK_BYTES): AsyncGenerator<Uint8Array, void> {
+    for (let at = from; at < to;) {
+      const length = Math.min(most, to - at);
+      const read = file.read(new Uint8Array(length), 0, length, at);
+      const { buffer, bytesRead } = await read.catch((cause) => this.#fail(missing(this.#path, cause)));
+      if (bytesRead === 0) return;
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
+  }
+
+  async #open(): Promise<FileHandle> {
+    return await open(this.#path).catch((cause) => this.#fail(missing(this.#path, cause)));
   }
 
   /** The stream's consumer hears of it too, but cannot tell it from its own failures. */
@@ -91,14 +157,23 @@ export class SourceFile {
   }
 }
 
-async function look(path: string): Promise<{ state: string; bytes: number }> {
+interface State {
+  /** Of this file. */
+  readonly state: string;
+  /** The same for a copy that keeps the time, and after a restart of a host whose file system numbers its files anew. */
+  readonly version: string;
+  readonly bytes: number;
+}
+
+async function look(path: string): Promise<State> {
   const file = await stat(path, { bigint: true }).catch((cause) => {
     throw new UploadError("source-missing", `Cannot upload '${path}': check that it is there and may be read`, {
       cause,
     });
   });
   if (!file.isFile()) throw new UploadError("source-missing", `Cannot upload '${path}': it is not a file`);
-  return { state: [file.ino, file.size, file.mtimeNs].join(), bytes: Number(file.size) };
+  const version = [file.size, file.mtimeNs].join();
+  return { state: `${file.ino},${version}`, version, bytes: Number(file.size) };
 }
 
 function missing(path: string, cause: unknown): UploadError {

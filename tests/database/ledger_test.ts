@@ -278,6 +278,57 @@ onEachEngine((engine) => {
     await ledger.completeImage(second.id, second.owner, "1.2.4");
   });
 
+  check("unexport() sets an exported image back, to be sent or asked for again", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 1);
+    const { id, owner } = await claimed(ledger, "image", study(project, 0));
+    assertEquals(await ledger.unexport(id, "done"), false);
+    await ledger.completeImage(id, owner, `1.2.${id}`);
+    await ledger.recordImageExported(transferOf(id));
+
+    assertEquals(await ledger.unexport(id, "done"), true);
+    assertEquals((await collect(ledger.imagesToUpload({ projectSlug: project }))).map(({ imageId }) => imageId), [id]);
+    await ledger.recordImageExported(transferOf(id));
+    assertEquals((await ledger.imagesOf([`1.2.${id}`])).map(({ state }) => state), ["exported"]);
+
+    assertEquals(await ledger.unexport(id, "queued"), true);
+    assertEquals((await collect(ledger.pseudonymised(project))).map(({ state }) => state), ["queued"]);
+    assertEquals((await collect(ledger.unpublished(extractId, "image"))).length, 1);
+    assertEquals((await claimed(ledger, "image", study(project, 0))).id, id);
+  });
+
+  check("notePart() keeps how far a transfer came, by destination and path", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    const path = `${project}/x.zip`;
+    const part = { source: "10,20", bytes: 16, sha256: "a".repeat(64) };
+    assertEquals(await ledger.findPart("dsh:21", path), undefined);
+
+    await ledger.notePart("dsh:21", path, part);
+    await ledger.notePart("dsh:21", path, { ...part, bytes: 32 });
+    await ledger.notePart("other:21", path, part);
+
+    assertEquals(await ledger.findPart("dsh:21", path), { ...part, bytes: 32 });
+    await ledger.forgetPart("dsh:21", path);
+    await ledger.forgetPart("dsh:21", path);
+    assertEquals([await ledger.findPart("dsh:21", path), await ledger.findPart("other:21", path)], [undefined, part]);
+  });
+
+  check("transfersTo() gives the last of each path of a project at a destination", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    const { imageId: _, ...transfer } = transferOf(0);
+    const send = (path: string, sha256: string, destination = "dsh:21") =>
+      ledger.recordTransfer({ ...transfer, path, sha256: sha256.repeat(64), destination });
+    await send(`${project}/b`, "1");
+    await send(`${project}/b`, "2");
+    await send(`${project}/a`, "3");
+    await send(`${project}-other/a`, "4");
+    await send(`${project}/c`, "5", "other:21");
+
+    assertEquals(
+      (await ledger.transfersTo("dsh:21", project)).map(({ path, sha256 }) => [path, sha256.slice(0, 1)]),
+      [[`${project}/a`, "3"], [`${project}/b`, "2"]],
+    );
+  });
+
   for (
     const [from, to] of [
       ["queued", "done"],
@@ -286,8 +337,8 @@ onEachEngine((engine) => {
       ["done", "queued"],
       ["done", "working"],
       ["failed", "done"],
-      ["exported", "queued"],
-      ["exported", "done"],
+      ["exported", "working"],
+      ["exported", "failed"],
     ] as const
   ) {
     check(`a study cannot go from ${from} to ${to}`, async () => {

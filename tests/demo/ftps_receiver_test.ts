@@ -114,7 +114,7 @@ for (const mode of MODES) {
 
       await assertSameBytes(await Deno.readFile(`${server.files}/a b/c/out.bin`), content);
       await assertSameBytes(await Deno.readFile(`${dir}/back.bin`), content);
-      assertMatch(listing, /^-rw-------.* 5242880 \w{3} \d\d {2}\d{4} out\.bin\r?\n$/);
+      assertMatch(listing, /^total 0\r?\n-rw-------.* 5242880 \w{3} \d\d {2}\d{4} out\.bin\r?\n$/);
       await assertSameBytes((await Deno.readFile(`${dir}/tail.bin`)).slice(-5_000_000), content.slice(-5_000_000));
       assertEquals(((await Deno.stat(`${server.files}/a b/c/out.bin`)).mode ?? 0) & 0o777, 0o600);
     });

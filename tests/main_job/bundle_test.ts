@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { keepLog } from "../support/pixl.ts";
 import { ROOT } from "../support/paths.ts";
+import { keepLog, pixlJson } from "../support/pixl.ts";
+import { startReceiver } from "../support/receiver.ts";
+import { openSite } from "../support/site.ts";
 
 Deno.test("dist/pixl.js does the whole job alone: an empty cache, no npm, no JSR, no configuration", async () => {
   const dir = await Deno.makeTempDir({ prefix: "pixl-bundle-" });
@@ -30,4 +32,35 @@ Deno.test("dist/pixl.js does the whole job alone: an empty cache, no npm, no JSR
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
+});
+
+Deno.test("dist/pixl.js uploads over several connections: it is the module of its own workers", async () => {
+  await using ftps = await startReceiver({ mode: "implicit" });
+  await using site = await openSite({ studies: 3, embedded: true, ftps: { ...ftps, mode: "implicit" } });
+  await pixlJson(["populate", site.extractDir], site);
+  const consume = [
+    "consume",
+    "pacs",
+    "--handler",
+    `pacs=${site.hospital.urls.pacs}`,
+    "--rate",
+    "1000",
+    "--until-empty",
+  ];
+  await pixlJson(consume, site);
+  const bundle = join(ROOT, "dist/pixl.js");
+  const run = async (flags: readonly string[], words: readonly string[]) => {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--cached-only", ...flags, bundle, ...words],
+      cwd: site.dir,
+      clearEnv: true,
+      env: { PATH: "/usr/bin:/bin", HOME: site.dir, ...site.env },
+    }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    return new TextDecoder().decode(stdout).trim();
+  };
+  const upload = ["upload", "images", "--connections", "2", "--json"];
+  const flags = (await run(["-A"], ["permissions", "--", ...upload])).split("\n");
+
+  assertEquals(JSON.parse(await run(flags, upload)).sent, 3);
 });

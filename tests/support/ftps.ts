@@ -28,6 +28,8 @@ export interface FtpsServer extends AsyncDisposable {
   readonly log: string;
   /** Ends every session without goodbye, where each is a process of its own. */
   readonly killSessions?: () => Promise<void>;
+  /** Sends every session's process a signal; `SIGSTOP` makes them stall. */
+  readonly signalSessions?: (signal: Deno.Signal) => Promise<void>;
 }
 
 /** How a private server is started. */
@@ -38,6 +40,8 @@ export interface FtpsServerOptions {
   readonly reuse?: boolean;
   /** Another certificate than the shared one. */
   readonly pki?: Pki;
+  /** Whether renaming is refused, by vsftpd and proftpd. @default {false} */
+  readonly refuseRename?: boolean;
 }
 
 /** A temporary folder that other users can reach, with the certificate and key in one file. */
@@ -62,6 +66,8 @@ export function passivePorts(): [number, number] {
 export interface ServerProcess extends AsyncDisposable {
   /** Ends every session without goodbye. */
   killSessions(): Promise<void>;
+  /** Sends every session's process a signal. */
+  signalSessions(signal: Deno.Signal): Promise<void>;
 }
 
 /** Runs a server in the foreground until it accepts connections on the port. */
@@ -83,11 +89,13 @@ export async function runServer(command: readonly string[], port: number, dir: s
     }
     await delay(10);
   }
-  const killSessions = async () => {
-    for (const pid of await children(child.pid)) kill(pid);
+  const signalSessions = async (signal: Deno.Signal) => {
+    for (const pid of await children(child.pid)) kill(pid, signal);
   };
+  const killSessions = () => signalSessions("SIGKILL");
   return {
     killSessions,
+    signalSessions,
     async [Symbol.asyncDispose]() {
       if (!ended) {
         await killSessions();
@@ -110,9 +118,9 @@ async function children(pid: number): Promise<number[]> {
   return found;
 }
 
-function kill(pid: number): void {
+function kill(pid: number, signal: Deno.Signal = "SIGKILL"): void {
   try {
-    Deno.kill(pid, "SIGKILL");
+    Deno.kill(pid, signal);
   } catch {
     // It has ended by itself.
   }

@@ -10,7 +10,9 @@ const NOBODY = 65_534;
  *
  * @throws If it is not installed.
  */
-export async function startProftpd({ mode, reuse = true, pki = sharedPki() }: FtpsServerOptions): Promise<FtpsServer> {
+export async function startProftpd(
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false }: FtpsServerOptions,
+): Promise<FtpsServer> {
   const program = pathOf("proftpd");
   const { dir, certificate } = await serverFolder("proftpd", pki);
   const [port, [firstPassive, lastPassive]] = [freePort(), passivePorts()];
@@ -66,7 +68,7 @@ TLSECCertificateKeyFile ${certificate}
 TLSVerifyClient off
 TLSRenegotiate none
 TLSOptions ${options.join(" ").trim()}
-`,
+${refuseRename ? "<Limit RNTO>\n  DenyAll\n</Limit>\n" : ""}`,
   );
   const process = await runServer([program, "--nodaemon", "-q", "-c", `${dir}/proftpd.conf`], port, dir);
   return {
@@ -81,6 +83,7 @@ TLSOptions ${options.join(" ").trim()}
     basePath: "/",
     log,
     killSessions: process.killSessions,
+    signalSessions: process.signalSessions,
     async [Symbol.asyncDispose]() {
       await process[Symbol.asyncDispose]();
       await Deno.remove(dir, { recursive: true });

@@ -37,6 +37,13 @@ export class TcpProxy implements AsyncDisposable {
     this.#connections.clear();
   }
 
+  /** Ends one connection, chosen by a number from 0 to 1. */
+  cutOne(which: number): void {
+    const each = [...this.#connections];
+    const one = each[Math.floor(which * each.length)];
+    if (one !== undefined) close(one);
+  }
+
   /** From now on nothing gets through, in either direction, but connections stay. */
   freeze(): void {
     this.#thawed = new Promise((resolve) => this.#thaw = resolve);

@@ -11,7 +11,9 @@ const DAEMON = 1;
  *
  * @throws If it is not installed.
  */
-export async function startVsftpd({ mode, reuse = true, pki = sharedPki() }: FtpsServerOptions): Promise<FtpsServer> {
+export async function startVsftpd(
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false }: FtpsServerOptions,
+): Promise<FtpsServer> {
   const program = pathOf("vsftpd");
   const { dir, certificate } = await serverFolder("vsftpd", pki);
   const [port, [firstPassive, lastPassive]] = [freePort(), passivePorts()];
@@ -68,7 +70,7 @@ max_clients=0
 tcp_wrappers=NO
 seccomp_sandbox=NO
 delay_failed_login=0
-`,
+${refuseRename ? "cmds_denied=RNTO\n" : ""}`,
   );
   const process = await runServer([program, `${dir}/vsftpd.conf`], port, dir);
   return {
@@ -83,6 +85,7 @@ delay_failed_login=0
     basePath: "/dsh",
     log,
     killSessions: process.killSessions,
+    signalSessions: process.signalSessions,
     async [Symbol.asyncDispose]() {
       await process[Symbol.asyncDispose]();
       await Deno.remove(dir, { recursive: true });

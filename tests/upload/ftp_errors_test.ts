@@ -14,6 +14,8 @@ const cases: readonly (readonly [Error, UploadErrorCode])[] = [
   [reply(553, "Could not create file."), "permission-denied"],
   [reply(452, "Transfer aborted. No space left on device"), "no-space"],
   [reply(552, "Disk quota exceeded"), "no-space"],
+  [reply(451, "Failure writing to local file."), "no-space"],
+  [reply(451, "Restart not permitted, try again"), "interrupted"],
   [reply(522, "SSL connection failed: session reuse required"), "session-reuse"],
   [reply(425, "Unable to build data connection: Operation not permitted"), "session-reuse"],
   [reply(425, "Can't open data connection."), "interrupted"],

@@ -1,4 +1,4 @@
 import { startProftpd } from "../support/proftpd.ts";
-import { destinationConformance } from "./destination_conformance.ts";
+import { ftpsConformance } from "./ftps_conformance.ts";
 
-destinationConformance("proftpd", ["proftpd"], startProftpd, { sent: "sha256", found: "sha256", hasPermissions: true });
+ftpsConformance("proftpd", ["proftpd"], startProftpd, { sent: "sha256", found: "sha256", hasPermissions: true });

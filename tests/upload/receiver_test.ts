@@ -1,4 +1,4 @@
-import { destinationConformance } from "./destination_conformance.ts";
+import { ftpsConformance } from "./ftps_conformance.ts";
 import { startReceiver } from "../support/receiver.ts";
 
-destinationConformance("our receiver", [], startReceiver, { sent: "sha256", found: "sha256", hasPermissions: false });
+ftpsConformance("our receiver", [], startReceiver, { sent: "sha256", found: "sha256", hasPermissions: false });

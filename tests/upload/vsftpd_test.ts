@@ -1,4 +1,4 @@
 import { startVsftpd } from "../support/vsftpd.ts";
-import { destinationConformance } from "./destination_conformance.ts";
+import { ftpsConformance } from "./ftps_conformance.ts";
 
-destinationConformance("vsftpd", ["vsftpd"], startVsftpd, { sent: "size", found: "retrieved", hasPermissions: true });
+ftpsConformance("vsftpd", ["vsftpd"], startVsftpd, { sent: "size", found: "retrieved", hasPermissions: true });

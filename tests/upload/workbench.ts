@@ -1,47 +1,100 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { FtpsDestination, type FtpsOptions, UploadError, type UploadErrorCode } from "../../src/upload/mod.ts";
+import {
+  type Destination,
+  DirectoryDestination,
+  FtpsDestination,
+  type FtpsOptions,
+  FtpsPool,
+  Pace,
+  UploadError,
+  type UploadErrorCode,
+} from "../../src/upload/mod.ts";
 import type { FtpsServer } from "../support/ftps.ts";
+import type { Bench } from "./destination_conformance.ts";
 
-/** A server, a folder for local files, and short ways to use both. */
-export class Workbench implements AsyncDisposable {
-  readonly #dir: string;
+/** A folder for local files, and what is at the destination in another. */
+abstract class LocalBench implements Bench {
+  abstract readonly files: string;
+  abstract readonly basePath: string;
+  readonly dir: string;
   #files = 0;
 
-  private constructor(readonly server: FtpsServer, dir: string) {
-    this.#dir = dir;
+  constructor(dir: string) {
+    this.dir = dir;
   }
 
-  static async on(server: FtpsServer): Promise<Workbench> {
-    return new Workbench(server, await Deno.makeTempDir({ prefix: "pixl-upload-" }));
-  }
+  abstract open(): Promise<Destination>;
 
-  /** A destination that gives up sooner than in real life. */
-  open(options: Partial<FtpsOptions> = {}): Promise<FtpsDestination> {
-    return FtpsDestination.open({ ...this.server, timeoutMs: 5_000, retryDelayMs: 50, ...options });
-  }
-
-  /** Writes a local file of random content, or of the given one. */
   async file(content: number | Uint8Array): Promise<string> {
-    const path = `${this.#dir}/${this.#files++}.bin`;
+    const path = `${this.dir}/${this.#files++}.bin`;
     await Deno.writeFile(path, typeof content === "number" ? randomBytes(content) : content);
     return path;
   }
 
-  /** What the server has under that path, `undefined` if nothing. */
   async received(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return await Deno.readFile(`${this.server.files}/${path}`).catch(() => undefined);
+    return await Deno.readFile(`${this.files}/${path}`).catch(() => undefined);
   }
 
-  /** Puts a file there without the uploader, as the server's own user. */
   async plant(path: string, content: Uint8Array): Promise<void> {
-    const { uid, gid } = await Deno.stat(this.server.files);
-    await Deno.writeFile(`${this.server.files}/${path}`, content, { mode: 0o600 });
-    await Deno.chown(`${this.server.files}/${path}`, uid, gid);
+    const { uid, gid } = await Deno.stat(this.files);
+    await Deno.writeFile(`${this.files}/${path}`, content, { mode: 0o600 });
+    await Deno.chown(`${this.files}/${path}`, uid, gid);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.dir, { recursive: true });
+  }
+}
+
+/** An FTPS server, and one connection to it or several. */
+export class Workbench extends LocalBench {
+  readonly files: string;
+  readonly basePath: string;
+  readonly #connections: number | undefined;
+
+  private constructor(readonly server: FtpsServer, dir: string, connections: number | undefined) {
+    super(dir);
+    this.files = server.files;
+    this.basePath = server.basePath === "/" ? "" : server.basePath;
+    this.#connections = connections;
+  }
+
+  /** @param options `connections`: for a pool. */
+  static async on(server: FtpsServer, { connections }: { readonly connections?: number } = {}): Promise<Workbench> {
+    return new Workbench(server, await Deno.makeTempDir({ prefix: "pixl-upload-" }), connections);
+  }
+
+  /** A destination that gives up sooner than in real life. */
+  async open(options: Partial<FtpsOptions> = {}): Promise<Destination> {
+    const { host, port, user, password, mode, caPem, basePath } = this.server;
+    const login = { host, port, user, password, mode, caPem, basePath, timeoutMs: 5_000, retryDelayMs: 50, ...options };
+    if (this.#connections === undefined) return await FtpsDestination.open(login);
+    // A pool hears of progress a little later; at this pace no file is through by then.
+    return await FtpsPool.open({ pace: new Pace(32_000_000), ...login, connections: this.#connections });
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
     await this.server[Symbol.asyncDispose]();
-    await Deno.remove(this.#dir, { recursive: true });
+    await super[Symbol.asyncDispose]();
+  }
+}
+
+/** A folder that stands for a mounted share. */
+export class FolderBench extends LocalBench {
+  readonly basePath = "";
+
+  static async make(): Promise<FolderBench> {
+    const bench = new FolderBench(await Deno.makeTempDir({ prefix: "pixl-upload-" }));
+    await Deno.mkdir(bench.files);
+    return bench;
+  }
+
+  get files(): string {
+    return `${this.dir}/share`;
+  }
+
+  async open(): Promise<Destination> {
+    return await DirectoryDestination.open(this.files);
   }
 }
 

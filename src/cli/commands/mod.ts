@@ -1,4 +1,5 @@
 import type { AnyCommand } from "../command.ts";
+import { checkCommand } from "./check.ts";
 import { consumeCommand } from "./consume.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -21,6 +22,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   exportCommand,
   verifyCommand,
   uploadCommand,
+  checkCommand,
   statusCommand,
   historyCommand,
   reportCommand,

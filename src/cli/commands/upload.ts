@@ -1,50 +1,168 @@
-import { uploadImages } from "../../pipeline/upload_images.ts";
-import { uploadParquet } from "../../pipeline/upload_parquet.ts";
+import type { Ledger } from "../../database/mod.ts";
+import { explainPlan } from "../../pipeline/explain_plan.ts";
+import type { UploadPlan } from "../../pipeline/file_to_send.ts";
+import { sendFiles, type UploadTaskOptions } from "../../pipeline/send_files.ts";
+import { planImages, planZips, uploadImages } from "../../pipeline/upload_images.ts";
+import { planParquet, uploadParquet } from "../../pipeline/upload_parquet.ts";
 import type { UploadResult } from "../../pipeline/upload_result.ts";
-import { configAccess, databaseAccess, ftpsAccess, joinAccess } from "../access.ts";
-import { addressesOf } from "../addresses.ts";
-import type { PixlCommand } from "../command.ts";
+import { watchImages } from "../../pipeline/watch_images.ts";
+import { findZips } from "../../pipeline/zips.ts";
+import type { Destination } from "../../upload/mod.ts";
+import { configAccess, databaseAccess, destinationAccess, joinAccess } from "../access.ts";
+import { parseNumber } from "../arguments.ts";
+import type { Context, PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
-import { openDestination, openLedger } from "../open.ts";
+import { Interrupted } from "../interruption.ts";
+import { openLedger, openUpload } from "../open.ts";
+import { bytesText, durationText } from "../units.ts";
 
-type Options = { readonly project?: string; readonly replace?: boolean };
+type Options = {
+  readonly project?: string;
+  readonly replace?: boolean;
+  readonly watch?: boolean;
+  readonly dryRun?: boolean;
+  readonly connections: number;
+  readonly maxBytesPerSecond?: number;
+  readonly interval: number;
+};
+type Args = readonly [what: "images" | "parquet", dirs: readonly string[]];
 
 /** `pixl upload images|parquet`: sends study zips or exports to the Data Safe Haven. */
-export const uploadCommand: PixlCommand<readonly [what: "images" | "parquet"], Options> = {
+export const uploadCommand: PixlCommand<Args, Options> = {
   define: (program) =>
     program.command("upload")
       .description(
         "send study zips (from PIXL_IMAGE_DIR) or the latest exports (from PIXL_EXPORT_DIR) to the Data Safe Haven",
       )
       .addArgument(program.createArgument("<what>", "what to send").choices(["images", "parquet"]))
+      .argument("[dirs...]", "images: folders of zips named by pseudonym, instead of PIXL_IMAGE_DIR")
       .option("--project <slug>", "only this project")
-      .option("--replace", "parquet: replace files at the destination that differ"),
-  needs: () => ({ database: true, ftps: true }),
-  access: async (config, [what]) =>
-    joinAccess(configAccess(config), databaseAccess(config), ftpsAccess(config, await addressesOf(config.ftps.host)), {
-      read: [what === "images" ? config.imageDir : config.exportDir],
+      .option("--replace", "parquet: replace files at the destination that differ")
+      .option("--watch", "images: go on until it is stopped, sending zips as they are finished")
+      .option(
+        "--interval <seconds>",
+        "watch: pause between looks; a file that changes within it is not finished",
+        parseNumber("interval", { min: 0.1, max: 86_400 }),
+        5,
+      )
+      .option("--dry-run", "say what would be sent and why, and send nothing")
+      .option(
+        "--connections <n>",
+        "files sent at once, each over a connection of its own",
+        parseNumber("connections", { min: 1, max: 64, whole: true }),
+        4,
+      )
+      .option(
+        "--max-bytes-per-second <n>",
+        "of all connections together",
+        parseNumber("max-bytes-per-second", { min: 1_000, max: 1e12, whole: true }),
+      ),
+  needs: () => ({ database: true, destination: true }),
+  access: async (config, [what, dirs], { connections }) =>
+    joinAccess(configAccess(config), databaseAccess(config), await destinationAccess(config, connections), {
+      read: what === "images" ? foldersOf(dirs, config.imageDir) : [config.exportDir],
     }),
-  async run({ config, screen, signal, json, print }, [what], { project, replace = false }) {
+  async run(context, [what, dirs], options) {
+    const { config, screen, signal, json, print } = context;
+    checkOptions(what, dirs, options);
     await using open = await openLedger(config, signal);
+    const { project } = options;
     if (project !== undefined && await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
       throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
     }
-    await using destination = await openDestination(config, signal);
+    await using destination = await openUpload(config, options, signal);
+    if (options.dryRun) return await explain(context, open.ledger, destination, what, dirs, options);
     using phase = screen.phase(`upload ${what}`, 0, "files");
-    const options = {
+    const task: UploadTaskOptions = {
       signal,
       ...(project === undefined ? {} : { projectSlug: project }),
+      concurrency: options.connections,
       onFile: () => phase.advance(),
+      onProgress: ({ files, bytes, bytesPerSecond, secondsLeft }) => {
+        if (!options.watch) phase.total(files[1]);
+        const left = secondsLeft === undefined ? "" : `, ${durationText(secondsLeft)} left`;
+        phase.note(`${bytesText(bytes[0])} of ${bytesText(bytes[1])}, ${bytesText(bytesPerSecond)}/s${left}`);
+      },
     };
-    const result = what === "images"
-      ? await uploadImages(open.ledger, config.imageDir, destination, options)
-      : await uploadParquet(open.ledger, config.exportDir, destination, { ...options, replace });
+    const result = await upload(context, open.ledger, destination, what, dirs, options, task);
     phase.done(`${result.sent} sent (${result.bytes} bytes), ${result.verified} verified at ${destination.name}`);
     if (json) print({ what, destination: destination.name, ...result });
     for (const { path, reason } of result.failed) screen.line(`  ${path}: ${reason}`);
+    if (options.watch) stopped(signal);
     check(result);
   },
 };
+
+async function upload(
+  { config, screen }: Context,
+  ledger: Ledger,
+  destination: Destination,
+  what: Args[0],
+  dirs: Args[1],
+  options: Options,
+  task: UploadTaskOptions,
+): Promise<UploadResult> {
+  if (what === "parquet") {
+    return await uploadParquet(ledger, config.exportDir, destination, { ...task, replace: options.replace === true });
+  }
+  if (options.watch && task.signal) {
+    return await watchImages(ledger, foldersOf(dirs, config.imageDir), destination, {
+      ...task,
+      signal: task.signal,
+      intervalMs: options.interval * 1_000,
+      onProblem: ({ path, reason }) => screen.line(`  ${path}: ${reason}`),
+    });
+  }
+  if (dirs.length === 0) return await uploadImages(ledger, config.imageDir, destination, task);
+  return await sendFiles(ledger, destination, await planZips(ledger, await findZips(dirs), task), task);
+}
+
+async function explain(
+  { config, screen, signal, json, print }: Context,
+  ledger: Ledger,
+  destination: Destination,
+  what: Args[0],
+  dirs: Args[1],
+  { project, replace = false }: Options,
+): Promise<void> {
+  const selection = { signal, ...(project === undefined ? {} : { projectSlug: project }) };
+  const plan = await planOf();
+  const files = await explainPlan(destination, plan.files, { signal });
+  const sending = files.filter(({ send }) => send);
+  const bytes = sending.reduce((sum, file) => sum + file.bytes, 0);
+  for (const { path, why, bytes } of files) screen.line(`  ${path} (${bytesText(bytes)}): ${why}`);
+  for (const { path, reason } of plan.failed) screen.line(`  ${path}: ${reason}`);
+  screen.line(`${sending.length} files (${bytesText(bytes)}) would be sent to ${destination.name}`);
+  if (json) print({ what, destination: destination.name, dryRun: true, files, failed: plan.failed });
+
+  async function planOf(): Promise<UploadPlan> {
+    if (what === "images") {
+      return dirs.length === 0
+        ? await planImages(ledger, config.imageDir, selection)
+        : await planZips(ledger, await findZips(dirs), selection);
+    }
+    const { files, manifests, failed } = await planParquet(ledger, config.exportDir, { ...selection, replace });
+    return { files: [...files, ...manifests], failed };
+  }
+}
+
+function foldersOf(dirs: readonly string[], imageDir: string): readonly string[] {
+  return dirs.length === 0 ? [imageDir] : dirs;
+}
+
+function checkOptions(what: Args[0], dirs: Args[1], { replace, watch, dryRun }: Options): void {
+  const problems: string[] = [];
+  if (what === "parquet" && dirs.length > 0) problems.push("Folders are for images: exports stand in PIXL_EXPORT_DIR");
+  if (what === "parquet" && watch) problems.push("--watch is for images: leave it out");
+  if (what === "images" && replace) problems.push("--replace is for parquet: a study's zip is sent once");
+  if (watch && dryRun) problems.push("--watch and --dry-run are both given: keep one");
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+/** SIGTERM is how a service that watches is ended in good order; Ctrl-C is told as such. */
+function stopped(signal: AbortSignal): void {
+  if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
+}
 
 function check({ failed }: UploadResult): void {
   const [first] = failed;

@@ -146,6 +146,22 @@ export interface RecordedTransfer extends Transfer {
   readonly transferredAt: string;
 }
 
+/** How far a transfer came; see `PartRecord` of the upload. */
+export interface PartNote {
+  /** Size and time of last change of its source. */
+  readonly source: string;
+  /** Bytes from the start that were handed over. */
+  readonly bytes: number;
+  /** SHA-256 of these, 64 lower-case hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/** An image that has a pseudonym. */
+export interface KnownImage extends ImageToUpload {
+  /** `done`, `exported`, or what it was set back to. */
+  readonly state: string;
+}
+
 /** How many studies are in a state. */
 export interface StateCount {
   /** The project's slug. */

@@ -1,6 +1,7 @@
 import ledger from "./0001_ledger.sql" with { type: "text" };
 import queue from "./0002_queue.sql" with { type: "text" };
 import sharedRate from "./0003_shared_rate.sql" with { type: "text" };
+import uploadPart from "./0005_upload_part.sql" with { type: "text" };
 
 /** One step of the schema. Once released it is never edited: a change is a new step. */
 export interface Migration {
@@ -15,4 +16,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { name: "0001_ledger", sql: ledger },
   { name: "0002_queue", sql: queue },
   { name: "0003_shared_rate", sql: sharedRate },
+  { name: "0005_upload_part", sql: uploadPart },
 ];

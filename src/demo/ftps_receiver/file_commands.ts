@@ -89,8 +89,8 @@ export class FileCommands {
       const local = await this.#folder.local(path);
       await this.#transfer((data) => send(createReadStream(local, { start }), data));
     },
-    MLSD: (path) => this.#list(path, machineLine),
-    LIST: (path) => this.#list(path.replace(/^-\S+ ?/, ""), listLine),
+    MLSD: (path) => this.#list(path, machineLine, "type=cdir; ."),
+    LIST: (path) => this.#list(path.replace(/^-\S+ ?/, ""), listLine, "total 0"),
   };
 
   /** Carries out one command. @throws Anything; `Reply.from` says it to the client. */
@@ -158,8 +158,8 @@ export class FileCommands {
     }
   }
 
-  async #list(path: string, line: (name: string, file: Stats) => string): Promise<void> {
-    const text = await list(await this.#folder.local(path), line);
+  async #list(path: string, line: (name: string, file: Stats) => string, first: string): Promise<void> {
+    const text = await list(await this.#folder.local(path), line, first);
     await this.#transfer((data) => send(Readable.from([text]), data));
   }
 

@@ -20,8 +20,19 @@ export function listLine(name: string, file: Stats): string {
   } ${month} ${day}  ${year} ${name}`;
 }
 
-/** Lists a folder. @param folder Local path. @param line How each file is written. @returns Lines ended by CRLF; links are left out. */
-export async function list(folder: string, line: (name: string, file: Stats) => string): Promise<string> {
+/**
+ * Lists a folder.
+ *
+ * @param folder Local path.
+ * @param line How each file is written.
+ * @param first The line before all others. There is one even for an empty folder: Deno 2.9 may miss the end of a TLS connection that carried nothing.
+ * @returns Lines ended by CRLF; links are left out.
+ */
+export async function list(
+  folder: string,
+  line: (name: string, file: Stats) => string,
+  first: string,
+): Promise<string> {
   const names = await readdir(folder);
   const lines = await Promise.all(
     names.sort().map(async (name) => {
@@ -29,5 +40,5 @@ export async function list(folder: string, line: (name: string, file: Stats) => 
       return file?.isFile() || file?.isDirectory() ? `${line(name, file)}\r\n` : "";
     }),
   );
-  return lines.join("");
+  return `${first}\r\n${lines.join("")}`;
 }

@@ -1,0 +1,152 @@
+import { join } from "node:path";
+import type { Ledger } from "../database/mod.ts";
+import { ExportError } from "../exports/mod.ts";
+import { type Destination, isPartName } from "../upload/mod.ts";
+import { NotPopulatedError } from "./errors.ts";
+import { planParquet } from "./upload_parquet.ts";
+
+/** Something that the sides do not agree on. */
+export interface Disagreement {
+  /**
+   * Where it is: `dsh`, the destination; `ledger`, the record of what left; `local`, the folders of exports and images.
+   */
+  readonly side: "dsh" | "ledger" | "local";
+  /** `missing`: the others have it; `extra`: they have not; `different`: they have it otherwise; `unfinished`: left by an upload that was cut off. */
+  readonly problem: "missing" | "extra" | "different" | "unfinished";
+  /** Path at the destination. */
+  readonly path: string;
+  /** What to do, or what was done. */
+  readonly remedy: string;
+  /** Whether that has been done. */
+  readonly repaired: boolean;
+}
+
+/** Where things are, and whether they are mended. */
+export interface CheckOptions {
+  /** The folder of all exports. */
+  readonly exportDir: string;
+  /** Holds `<pseudonym>.zip`. */
+  readonly imageDir: string;
+  /** Studies that the ledger calls exported but are not at the destination are sent, or asked for, again. @default {false} */
+  readonly repair?: boolean;
+  /** Stops it. */
+  readonly signal?: AbortSignal;
+}
+
+/** What {@linkcode checkProject} found. */
+export interface CheckResult {
+  /** Files that ledger and destination agree on. */
+  readonly agreed: number;
+  readonly disagreements: readonly Disagreement[];
+}
+
+/**
+ * Compares what the ledger says has left with what is at the destination and what is in the folders here. Files are compared by size, and those of the
+ * latest export also by hash with the ledger; the content at the destination is not read.
+ *
+ * @param ledger Of all projects.
+ * @param destination Where the project was sent.
+ * @param projectSlug The project.
+ * @param options Folders, and whether to mend.
+ * @throws {UploadError} If the destination is out of reach or refuses us.
+ */
+export async function checkProject(
+  ledger: Ledger,
+  destination: Destination,
+  projectSlug: string,
+  options: CheckOptions,
+): Promise<CheckResult> {
+  const call = options.signal === undefined ? {} : { signal: options.signal };
+  const found: Disagreement[] = [];
+  const add = (side: Disagreement["side"], problem: Disagreement["problem"], path: string, remedy: string) =>
+    found.push({ side, problem, path, remedy, repaired: false });
+  const there = new Map((await destination.list(projectSlug, call)).map(({ path, bytes }) => [path, bytes]));
+  const sent = new Map((await ledger.transfersTo(destination.name, projectSlug, call)).map((row) => [row.path, row]));
+  let agreed = 0;
+
+  const expected = new Set<string>();
+  for await (const { imageId, pseudo_study_uid, state } of ledger.pseudonymised(projectSlug, call)) {
+    const path = `${projectSlug}/${pseudo_study_uid}.zip`;
+    const [record, remote] = [sent.get(path), there.get(path)];
+    expected.add(path);
+    if (state === "done") {
+      if (remote !== undefined) {
+        add("ledger", "missing", path, "run 'pixl upload images': it compares the file and records it");
+      } else if (await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) === undefined) {
+        add("local", "missing", path, "bring its zip, or ask for the study again");
+      }
+    } else if (state !== "exported") continue; // it is being asked for again
+    else if (remote === undefined) await addMissing(imageId, pseudo_study_uid, path);
+    else if (record === undefined) {
+      add(
+        "ledger",
+        "missing",
+        path,
+        "no transfer to this destination is recorded: it may have been sent by another program",
+      );
+    } else if (record.bytes !== remote) add("dsh", "different", path, WRONG_THERE);
+    else agreed++;
+  }
+
+  const local = await localExport();
+  for (const { path, bytes, sha256 } of local) {
+    const [record, remote] = [sent.get(path), there.get(path)];
+    expected.add(path);
+    if (remote === undefined) add("dsh", "missing", path, "run 'pixl upload parquet'");
+    else if (record === undefined) {
+      add("ledger", "missing", path, "run 'pixl upload parquet': it compares the file and records it");
+    } else if (record.bytes !== remote) add("dsh", "different", path, WRONG_THERE);
+    else if (record.bytes !== bytes || (sha256 !== undefined && record.sha256 !== sha256)) {
+      add("local", "different", path, "it was exported anew since: run 'pixl upload parquet --replace'");
+    } else agreed++;
+  }
+
+  for (const [path, { bytes }] of sent) {
+    if (expected.has(path)) continue;
+    expected.add(path);
+    // An earlier export, or tags: nothing here to compare with.
+    const remote = there.get(path);
+    if (remote === undefined) add("dsh", "missing", path, "it was sent and has been removed there");
+    else if (remote !== bytes) add("dsh", "different", path, WRONG_THERE);
+    else if (local.length > 0 && isOf(local, path)) {
+      add("local", "missing", path, "it is no part of the export any more");
+    } else agreed++;
+  }
+  for (const path of there.keys()) {
+    if (expected.has(path)) continue;
+    if (isPartName(path.split("/").at(-1) ?? "")) {
+      add("dsh", "unfinished", path, "the next upload of it goes on or removes it");
+    } else add("dsh", "extra", path, "the ledger did not send it: see who did");
+  }
+  return { agreed, disagreements: found.sort((a, b) => a.path < b.path ? -1 : Number(a.path > b.path)) };
+
+  async function addMissing(imageId: number, pseudonym: string, path: string): Promise<void> {
+    const here = await sizeOf(join(options.imageDir, `${pseudonym}.zip`)) !== undefined;
+    const repaired = options.repair === true && await ledger.unexport(imageId, here ? "done" : "queued", call);
+    const next = here ? "'pixl upload images' sends it" : "'pixl retry --unfinished' asks for the study";
+    const remedy = repaired ? `set back: ${next}` : `'pixl check --repair' sets it back: then ${next} again`;
+    found.push({ side: "dsh", problem: "missing", path, remedy, repaired });
+  }
+
+  async function localExport(): Promise<readonly { path: string; bytes: number; sha256?: string }[]> {
+    try {
+      const { files, manifests } = await planParquet(ledger, options.exportDir, { ...call, projectSlug });
+      return [...files, ...manifests];
+    } catch (error) {
+      if (error instanceof ExportError || error instanceof NotPopulatedError) return []; // nothing was exported yet
+      throw error;
+    }
+  }
+}
+
+const WRONG_THERE = "it is not what was verified there: see who changed it, remove it there, and check again";
+
+/** Whether a path is in the same export as these. */
+function isOf(local: readonly { readonly path: string }[], path: string): boolean {
+  const folder = (of: string) => of.split("/").slice(0, 3).join("/");
+  return local.some((file) => folder(file.path) === folder(path));
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return await Deno.stat(path).then(({ isFile, size }) => isFile ? size : undefined, () => undefined);
+}

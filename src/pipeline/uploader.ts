@@ -1,0 +1,130 @@
+import { join } from "node:path";
+import type { Ledger } from "../database/mod.ts";
+import type { ParquetExport } from "../exports/mod.ts";
+import {
+  type Destination,
+  type DicomTags,
+  encodeTags,
+  type PutOptions,
+  type Receipt,
+  UploadError,
+} from "../upload/mod.ts";
+import { sendFile } from "./send_file.ts";
+import { uploadOneExport } from "./upload_parquet.ts";
+import type { UploadResult } from "./upload_result.ts";
+
+/** How one thing is uploaded. */
+export type UploadOptions = Pick<PutOptions, "signal" | "onProgress" | "replace">;
+
+/** Sends single studies and exports to a destination, and keeps the ledger in agreement with it: for services that have one in hand. */
+export class Uploader {
+  readonly #ledger: Ledger;
+  readonly #destination: Destination;
+  readonly #spoolDir: string | undefined;
+
+  /**
+   * Nothing is opened.
+   *
+   * @param ledger Knows the studies. The caller closes it.
+   * @param destination Where to. The caller closes it.
+   * @param options `spoolDir`: where streams and tags wait until they are there. @default The system's temporary folder.
+   */
+  constructor(ledger: Ledger, destination: Destination, options: { readonly spoolDir?: string } = {}) {
+    this.#ledger = ledger;
+    this.#destination = destination;
+    this.#spoolDir = options.spoolDir;
+  }
+
+  /**
+   * Sends a study's zip as `<project>/<pseudonym>.zip` and notes in the ledger that it has left.
+   *
+   * @param source Path, or a stream. A stream is kept in a file (readable by this user only) meanwhile, since a transfer may have to begin again.
+   * @param pseudonym The study's; the ledger must say that it is done.
+   * @param project The project's slug.
+   * @param options Signal, progress, replacement.
+   * @throws {UploadError} `not-found` if the ledger has no such study, else what the destination says.
+   */
+  async uploadImage(
+    source: string | ReadableStream<Uint8Array>,
+    pseudonym: string,
+    project: string,
+    options: UploadOptions = {},
+  ): Promise<Receipt> {
+    const call = options.signal === undefined ? {} : { signal: options.signal };
+    const image = (await this.#ledger.imagesOf([pseudonym], call)).find(({ projectSlug, state }) =>
+      projectSlug === project && (state === "done" || state === "exported")
+    );
+    if (image === undefined) {
+      throw new UploadError(
+        "not-found",
+        `Cannot upload '${project}/${pseudonym}.zip': the ledger has no such study that is done`,
+      );
+    }
+    return await this.#spooled(source, async (path) => {
+      const { receipt, transfer } = await sendFile(
+        this.#ledger,
+        this.#destination,
+        path,
+        `${project}/${pseudonym}.zip`,
+        options,
+      );
+      await this.#ledger.recordImageExported({ ...transfer, imageId: image.imageId });
+      return receipt;
+    });
+  }
+
+  /**
+   * Sends a study's tags as a DICOM JSON Model file `<project>/<pseudonym>.json`, beside its zip; see {@linkcode encodeTags}.
+   *
+   * @throws {UploadError} `identifying-tags` if one of them may identify a person.
+   */
+  async uploadTags(
+    tags: DicomTags | readonly DicomTags[],
+    pseudonym: string,
+    project: string,
+    options: UploadOptions = {},
+  ): Promise<Receipt> {
+    const text = encodeTags(tags, pseudonym);
+    return await this.#spooled(new Blob([text]).stream(), async (file) => {
+      const path = `${project}/${pseudonym}.json`;
+      const { receipt, transfer } = await sendFile(this.#ledger, this.#destination, file, path, options);
+      await this.#ledger.recordTransfer(transfer);
+      return receipt;
+    });
+  }
+
+  /**
+   * Sends an export as `<project>/<time>/parquet/**`, and last of all its `manifest.json`.
+   *
+   * @param parquetExport Finished.
+   * @param options As for the others; `onProgress` is told the bytes of all files; `concurrency`: files at once.
+   * @returns Counts, with a reason for every file that could not be sent.
+   * @throws {ExportError} `not-exported` if it is not whole.
+   * @throws {UploadError} If the destination is out of reach or refuses us.
+   */
+  async uploadExport(
+    parquetExport: ParquetExport,
+    options: UploadOptions & { readonly concurrency?: number } = {},
+  ): Promise<UploadResult> {
+    const { onProgress, ...rest } = options;
+    return await uploadOneExport(this.#ledger, parquetExport, this.#destination, {
+      ...rest,
+      ...(onProgress === undefined ? {} : { onProgress: ({ bytes: [done] }) => onProgress(done) }),
+    });
+  }
+
+  async #spooled<T>(source: string | ReadableStream<Uint8Array>, send: (path: string) => Promise<T>): Promise<T> {
+    if (typeof source === "string") return await send(source);
+    const dir = await Deno.makeTempDir({
+      prefix: "pixl-",
+      ...(this.#spoolDir === undefined ? {} : { dir: this.#spoolDir }),
+    });
+    try {
+      const path = join(dir, "source");
+      await Deno.writeFile(path, source, { createNew: true, mode: 0o600 });
+      return await send(path);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import { delay } from "@std/async";
+import type { Ledger } from "../database/mod.ts";
+import { type Destination, UploadError } from "../upload/mod.ts";
+import type { Unsendable } from "./file_to_send.ts";
+import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
+import { planZips } from "./upload_images.ts";
+import { type UploadResult, UploadTally } from "./upload_result.ts";
+import { findZips, isWholeZip } from "./zips.ts";
+
+/** How folders are watched. */
+export interface WatchOptions extends UploadTaskOptions {
+  /** Pause between two looks, in milliseconds. A file that changes within it is not finished. @default {5_000} */
+  readonly intervalMs?: number;
+  /** Called after each look that sent something. */
+  readonly onRound?: (result: UploadResult) => void;
+  /** Called once for each file, and for a destination out of reach, with the reason why it must wait. */
+  readonly onProblem?: (problem: Unsendable) => void;
+}
+
+/**
+ * Sends zips as they appear in folders, until it is aborted. A zip is sent when it has stayed the same between two looks, has its end, and the ledger says
+ * that the study of its name is done. What cannot be sent is tried again at each look; so is a destination that is out of reach.
+ *
+ * @param ledger Knows the studies.
+ * @param dirs Looked through without the folders below them.
+ * @param destination The Data Safe Haven.
+ * @param options Signal, interval, and who is told.
+ * @returns All that was sent, once the signal has aborted. Files in hand are cut off.
+ * @throws {UploadError} If the destination refuses us: waiting does not change that.
+ */
+export async function watchImages(
+  ledger: Ledger,
+  dirs: readonly string[],
+  destination: Destination,
+  options: WatchOptions & { readonly signal: AbortSignal },
+): Promise<UploadResult> {
+  const { signal, intervalMs = 5_000, onRound, onProblem, ...sending } = options;
+  let total = new UploadTally().result;
+  let before = new Map<string, string>();
+  const told = new Set<string>();
+  const tell = (problem: Unsendable) => {
+    const key = `${problem.path} ${problem.reason}`;
+    if (!told.has(key)) onProblem?.(problem);
+    told.add(key);
+  };
+  const look = async (): Promise<void> => {
+    const zips = await findZips(dirs);
+    const finished = [];
+    for (const zip of zips) {
+      if (before.get(zip.source) === zip.version && await isWholeZip(zip)) finished.push(zip);
+    }
+    before = new Map(zips.map(({ source, version }) => [source, version]));
+    const plan = await planZips(ledger, finished, options);
+    plan.failed.forEach(tell);
+    if (plan.files.length === 0) return;
+    const result = await sendFiles(ledger, destination, { files: plan.files, failed: [] }, { ...sending, signal });
+    result.failed.forEach(tell);
+    total = UploadTally.sum(total, { ...result, failed: [] });
+    onRound?.(result);
+  };
+  try {
+    for (;;) {
+      await look().catch((error: unknown) => {
+        signal.throwIfAborted();
+        if (!(error instanceof UploadError && error.kind === "unavailable")) throw error;
+        tell({ path: destination.name, reason: error.message });
+      });
+      await delay(intervalMs, { signal });
+    }
+  } catch (error) {
+    if (signal.aborted) return total;
+    throw error;
+  }
+}

@@ -1,0 +1,57 @@
+import { join } from "node:path";
+
+/** A zip archive on the disk, named after the pseudonym of its study. */
+export interface Zip {
+  readonly pseudonym: string;
+  /** Local path. */
+  readonly source: string;
+  readonly bytes: number;
+  /** Changes when the file does. */
+  readonly version: string;
+}
+
+/** Largest end of a zip archive: its last record and a comment. */
+const END_BYTES = 22 + 65_535;
+
+/** Every `<pseudonym>.zip` right in these folders; hidden files are left out. */
+export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
+  const zips: Zip[] = [];
+  for (const dir of dirs) {
+    for await (const { name, isFile } of Deno.readDir(dir)) {
+      if (!isFile || !/^[^.].*\.zip$/.test(name)) continue;
+      const source = join(dir, name);
+      const file = await Deno.stat(source).catch(() => undefined); // it may have gone meanwhile
+      if (file === undefined) continue;
+      const version = `${file.size},${file.mtime?.getTime()},${file.ino}`;
+      zips.push({ pseudonym: name.slice(0, -4), source, bytes: file.size, version });
+    }
+  }
+  return zips;
+}
+
+/**
+ * Whether a zip archive has its end, which writers write last (APPNOTE 4.3.16, "end of central directory record").
+ *
+ * @param zip The file; not read but for its end.
+ */
+export async function isWholeZip({ source, bytes }: Zip): Promise<boolean> {
+  try {
+    using file = await Deno.open(source);
+    const start = Math.max(0, bytes - END_BYTES);
+    await file.seek(start, Deno.SeekMode.Start);
+    const end = new Uint8Array(bytes - start);
+    for (let at = 0; at < end.length;) {
+      const read = await file.read(end.subarray(at));
+      if (read === null) return false;
+      at += read;
+    }
+    for (let at = end.length - 22; at >= 0; at--) {
+      const isRecord = end[at] === 0x50 && end[at + 1] === 0x4b && end[at + 2] === 0x05 && end[at + 3] === 0x06;
+      // The comment that follows must end where the file does, or this is a part of something else.
+      if (isRecord && at + 22 + (end[at + 20] ?? 0) + 256 * (end[at + 21] ?? 0) === end.length) return true;
+    }
+    return false;
+  } catch {
+    return false; // it has gone, or cannot be read yet
+  }
+}

@@ -1,0 +1,197 @@
+import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile, Verification } from "./destination.ts";
+import { asFolderError } from "./directory_errors.ts";
+import { entriesOf, hashOf, sizeOf, syncFolder, write } from "./directory_files.ts";
+import { UploadError } from "./errors.ts";
+import type { Pace } from "./pace.ts";
+import { isPlainName, type RemotePath, remotePath } from "./remote_path.ts";
+import { SourceFile } from "./source_file.ts";
+
+/**
+ * A folder, such as a mounted share of the data safe haven. Files are written under a temporary name, forced to the disk, read back and renamed. A system
+ * call on a share whose server is gone cannot be ended from here: mount it with a time-out (NFS: `soft`).
+ */
+export class DirectoryDestination implements Destination {
+  /** The folder. */
+  readonly name: string;
+  readonly #pace: Pace | undefined;
+  readonly #closing = new AbortController();
+
+  private constructor(dir: string, pace: Pace | undefined) {
+    this.name = dir;
+    this.#pace = pace;
+  }
+
+  /**
+   * Looks whether the folder is there. It is never made: a share that is not mounted must not become a folder on the local disk.
+   *
+   * @param dir Absolute path.
+   * @param options `pace`: limits the bytes a second.
+   * @throws {UploadError} `unreachable` if it is not there.
+   *
+   * @example
+   * ```ts
+   * import { DirectoryDestination } from "@pixl/core/upload";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir();
+   * await Deno.writeTextFile(`${dir}/source.zip`, "content");
+   * await Deno.mkdir(`${dir}/share`);
+   * await using share = await DirectoryDestination.open(`${dir}/share`);
+   *
+   * const { bytes } = await share.put(`${dir}/source.zip`, "my-project/x.zip");
+   *
+   * assertEquals(bytes, 7);
+   * assertEquals(await Deno.readTextFile(`${dir}/share/my-project/x.zip`), "content");
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   */
+  static async open(dir: string, options: { readonly pace?: Pace } = {}): Promise<DirectoryDestination> {
+    const destination = new DirectoryDestination(dir, options.pace);
+    await destination.#guard(`use '${dir}'`, {}, () => Promise.resolve());
+    return destination;
+  }
+
+  /** As {@linkcode Destination.put}. */
+  async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
+    const remote = remotePath("/", path);
+    return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
+      const file = await SourceFile.open(source);
+      return await this.#put(file, remote, { ...options, signal });
+    });
+  }
+
+  /** As {@linkcode Destination.stat}. */
+  async stat(path: string, options: CallOptions = {}): Promise<RemoteFile | undefined> {
+    const local = this.#local(path);
+    const bytes = await this.#guard(`look at '${local}'`, options, () => sizeOf(local));
+    return bytes === undefined ? undefined : { path, bytes };
+  }
+
+  /** As {@linkcode Destination.list}. */
+  async list(folder: string, options: CallOptions = {}): Promise<readonly RemoteFile[]> {
+    const found: RemoteFile[] = [];
+    const visit = async (path: string): Promise<void> => {
+      options.signal?.throwIfAborted();
+      for (const entry of await entriesOf(this.#local(path))) {
+        if (!isPlainName(entry.name)) continue;
+        const below = `${path}/${entry.name}`;
+        if (entry.isDirectory()) await visit(below);
+        else if (entry.isFile()) found.push({ path: below, bytes: (await stat(this.#local(below))).size });
+      }
+    };
+    await this.#guard(`list '${this.#local(folder)}'`, options, () => visit(folder));
+    return found;
+  }
+
+  /** As {@linkcode Destination.rename}. */
+  async rename(from: string, to: string, options: CallOptions = {}): Promise<void> {
+    const [source, target] = [this.#local(from), this.#local(to)];
+    const doing = `rename '${source}' to '${target}'`;
+    await this.#guard(doing, options, async () => {
+      if (await sizeOf(source) === undefined) throw new UploadError("not-found", `Cannot ${doing}: it is not there`);
+      if (await sizeOf(target) !== undefined) {
+        throw new UploadError("exists-different", `Cannot ${doing}: the new name is taken`);
+      }
+      await mkdir(dirname(target), { recursive: true });
+      await rename(source, target);
+      await syncFolder(dirname(target));
+    });
+  }
+
+  /** As {@linkcode Destination.remove}. */
+  async remove(path: string, options: CallOptions = {}): Promise<void> {
+    const local = this.#local(path);
+    await this.#guard(`remove '${local}'`, options, () => rm(local, { force: true }));
+  }
+
+  /** What is on its way fails. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(
+      new UploadError("interrupted", `Cannot go on with '${this.name}': the destination was closed`, {
+        retryable: false,
+      }),
+    );
+    return Promise.resolve();
+  }
+
+  #local(path: string): string {
+    return join(this.name, remotePath("/", path).path);
+  }
+
+  async #guard<T>(doing: string, options: CallOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const signal = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
+    signal.throwIfAborted();
+    try {
+      if (!(await stat(this.name)).isDirectory()) throw Object.assign(new Error("Not a folder"), { code: "ENOTDIR" });
+    } catch (cause) {
+      throw new UploadError(
+        "unreachable",
+        `Cannot use '${this.name}': check that the share is mounted, and permitted`,
+        {
+          cause,
+        },
+      );
+    }
+    try {
+      return await work(signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw asFolderError(error, doing);
+    }
+  }
+
+  async #put(source: SourceFile, remote: RemotePath, options: PutOptions & { signal: AbortSignal }): Promise<Receipt> {
+    const [folder, final, part] = [
+      join(this.name, remote.folder),
+      join(this.name, remote.path),
+      join(this.name, remote.folder, remote.part),
+    ];
+    const present = await sizeOf(final);
+    if (present !== undefined) {
+      const verifiedBy = present === source.bytes ? await sameContent(source, final, options) : undefined;
+      if (verifiedBy) return { ...receipt(source, remote), verifiedBy, skipped: true, resumed: 0 };
+      if (!options.replace) {
+        throw new UploadError(
+          "exists-different",
+          `Cannot write '${final}': another file with this name is there: remove it or ask to replace it`,
+        );
+      }
+    }
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const there = options.part === undefined ? undefined : await sizeOf(part);
+    if (there === undefined || !await source.resume(options.part, there, options.signal)) {
+      await rm(part, { force: true });
+    }
+    const resumed = source.offset;
+    try {
+      await write(source, part, { ...options, pace: this.#pace });
+      await source.assertUnchanged();
+      if (await hashOf(part, options.signal) !== source.sha256) {
+        throw new UploadError("verification-failed", `Cannot write '${final}': it arrived otherwise; try again`);
+      }
+    } catch (error) {
+      if (!options.signal.aborted) await rm(part, { force: true }).catch(() => {}); // the first error is the one to tell
+      throw error;
+    }
+    await rename(part, final);
+    await syncFolder(folder);
+    return { ...receipt(source, remote), verifiedBy: "retrieved", skipped: false, resumed };
+  }
+}
+
+function receipt(source: SourceFile, { path }: RemotePath): Pick<Receipt, "path" | "bytes" | "sha256"> {
+  return { path, bytes: source.bytes, sha256: source.sha256 };
+}
+
+async function sameContent(
+  source: SourceFile,
+  final: string,
+  options: PutOptions & { signal: AbortSignal },
+): Promise<Verification | undefined> {
+  const sha256 = await source.hash(options.signal);
+  await source.assertUnchanged();
+  if (options.knownSha256?.toLowerCase() === sha256) return "record";
+  return await hashOf(final, options.signal) === sha256 ? "retrieved" : undefined;
+}

@@ -1,0 +1,248 @@
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import fc from "fast-check";
+import { type Database, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
+import { listFiles } from "../../src/demo/files.ts";
+import { ParquetExport } from "../../src/exports/mod.ts";
+import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
+import { sendFile } from "../../src/pipeline/send_file.ts";
+import { uploadImages } from "../../src/pipeline/upload_images.ts";
+import { Uploader } from "../../src/pipeline/uploader.ts";
+import { DirectoryDestination, FtpsPool, UploadError } from "../../src/upload/mod.ts";
+import { embeddedTest } from "../support/databases.ts";
+import { startReceiver } from "../support/receiver.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
+import { randomBytes } from "../upload/workbench.ts";
+
+const TIME = "2023-12-07T14:08:58";
+const MB = 1 << 20;
+
+let opening: Promise<Database> | undefined;
+const dataDir = await Deno.makeTempDir({ prefix: "pixl-upload-ledger-" });
+
+async function openLedger(): Promise<Ledger> {
+  opening ??= openDatabase({ kind: "embedded", dir: dataDir }).then(async (database) => {
+    await migrate(database);
+    return database;
+  });
+  return new Ledger(await opening);
+}
+
+Deno.test.afterAll(async () => {
+  await (await opening)?.[Symbol.asyncDispose]();
+  await Deno.remove(dataDir, { recursive: true });
+});
+
+/** A project with studies that are done, their zips, a share, and an export of three files. */
+async function site(project: string, studies: number) {
+  const ledger = await openLedger();
+  const dir = await Deno.makeTempDir({ prefix: "pixl-pipeline-" });
+  const slug = `${project}-${crypto.randomUUID().slice(0, 8)}`;
+  const extract = { project_name: slug, project_slug: slug, extract_time: TIME, time_slug: "2023-12-07t14-08-58" };
+  const { extractId } = await ledger.registerExtract(extract);
+  const all = Array.from({ length: studies }, (_, n) => ({
+    mrn: `MRNSEED${n}`,
+    accession_number: `ACCSEED${n}`,
+    study_date: "2020-02-29",
+    procedure_occurrence_id: n,
+    project_name: slug,
+    extract_generated_timestamp: TIME,
+  }));
+  await ledger.registerStudies(extractId, all);
+  const pseudonyms: string[] = [];
+  for (const folder of ["images", "share", "exports"]) await Deno.mkdir(`${dir}/${folder}`);
+  for (const study of all) {
+    const claim = await ledger.claim("image", study, { owner: "x", leaseMs: 60_000 });
+    assert(claim.result === "claimed");
+    const pseudonym = `2.25.${claim.id}`;
+    await ledger.completeImage(claim.id, "x", pseudonym);
+    await Deno.writeFile(`${dir}/images/${pseudonym}.zip`, randomBytes(1_000));
+    pseudonyms.push(pseudonym);
+  }
+  const parquetExport = new ParquetExport(slug, TIME, `${dir}/exports`);
+  for (const path of ["omop/public/A.parquet", "radiology/radiology.parquet"]) {
+    await Deno.mkdir(`${parquetExport.dir}/${path.split("/").slice(0, -1).join("/")}`, { recursive: true });
+    await Deno.writeFile(`${parquetExport.dir}/${path}`, randomBytes(500));
+  }
+  return {
+    ledger,
+    dir,
+    slug,
+    pseudonyms,
+    parquetExport,
+    share: await DirectoryDestination.open(`${dir}/share`),
+    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
+  };
+}
+
+Deno.test("inTurn() gives each project its turn, and keeps the order within each", () => {
+  const file = (projectSlug: string, n: number): FileToSend => ({
+    projectSlug,
+    source: "",
+    bytes: n,
+    path: `${projectSlug}/${n}`,
+    record: () => Promise.resolve(),
+  });
+  fc.assert(fc.property(fc.array(fc.constantFrom("a", "b", "c"), { maxLength: 50 }), (projects) => {
+    const files = projects.map(file);
+
+    const ordered = inTurn(files);
+
+    assertEquals(ordered.toSorted((a, b) => a.bytes - b.bytes), files);
+    const seen = new Map<string, number>();
+    const total = (project: string) => projects.filter((each) => each === project).length;
+    for (const { projectSlug, bytes } of ordered) {
+      const before = files.filter((each) => each.projectSlug === projectSlug && each.bytes < bytes).length;
+      assertEquals(seen.get(projectSlug) ?? 0, before);
+      seen.set(projectSlug, before + 1);
+      // Nobody is more than one file behind while there is something left of theirs.
+      for (const other of new Set(projects)) {
+        assert((seen.get(other) ?? 0) >= Math.min(total(other), before), `${other} waits`);
+      }
+    }
+  }));
+});
+
+embeddedTest("a destination that is dead does not hold up another project's uploads", async () => {
+  await using server = await startReceiver({ mode: "explicit" });
+  await using proxy = new TcpProxy(server.port);
+  await using dead = await site("dead", 5);
+  await using alive = await site("alive", 20);
+  await using pool = await FtpsPool.open({ ...server, port: proxy.port, timeoutMs: 60_000, connections: 2 });
+  proxy.freeze();
+  const abort = new AbortController();
+  const waiting = uploadImages(dead.ledger, `${dead.dir}/images`, pool, {
+    projectSlug: dead.slug,
+    concurrency: 2,
+    signal: abort.signal,
+  });
+
+  const { sent } = await uploadImages(alive.ledger, `${alive.dir}/images`, alive.share, { projectSlug: alive.slug });
+
+  assertEquals(sent, 20);
+  abort.abort(new Error("enough"));
+  await assertRejects(() => waiting, Error, "enough");
+  const states = (await dead.ledger.summary(dead.slug)).filter(({ kind }) => kind === "image");
+  assertEquals(states.map(({ state, count }) => [state, count]), [["done", 5]]);
+});
+
+embeddedTest("uploadImages() ends at once where the destination refuses us, and says so for single files", async () => {
+  await using place = await site("refused", 6);
+  const { ledger, dir, slug, pseudonyms, share } = place;
+  await Deno.remove(`${dir}/images/${pseudonyms[1]}.zip`);
+  await Deno.mkdir(`${dir}/share/${slug}`);
+  await Deno.writeTextFile(`${dir}/share/${slug}/${pseudonyms[2]}.zip`, "something else");
+
+  const result = await uploadImages(ledger, `${dir}/images`, share, { projectSlug: slug, concurrency: 3 });
+
+  assertEquals([result.sent, result.failed.map(({ path }) => path).sort()], [
+    4,
+    [1, 2].map((n) => `${slug}/${pseudonyms[n]}.zip`).sort(),
+  ]);
+  await Deno.remove(`${dir}/share`, { recursive: true });
+  await Deno.copyFile(`${dir}/images/${pseudonyms[0]}.zip`, `${dir}/images/${pseudonyms[1]}.zip`);
+  const error = await assertRejects(
+    async () => void await uploadImages(ledger, `${dir}/images`, share, { projectSlug: slug, concurrency: 3 }),
+    UploadError,
+  );
+  assertEquals(error.code, "unreachable");
+});
+
+embeddedTest("sendFile() goes on where a process was cut off, by what the ledger knows", async () => {
+  await using place = await site("resumed", 0);
+  const { ledger, dir, slug, share } = place;
+  const [source, path] = [`${dir}/large.zip`, `${slug}/large.zip`];
+  await Deno.writeFile(source, randomBytes(40 * MB));
+  const abort = new AbortController();
+  await assertRejects(() =>
+    sendFile(ledger, share, source, path, {
+      signal: abort.signal,
+      onProgress: (bytes) => bytes > 36 * MB && abort.abort(new Error("killed")),
+    })
+  );
+  assertEquals((await ledger.findPart(share.name, path))?.bytes, 32 * MB);
+
+  const { receipt } = await sendFile(ledger, share, source, path);
+
+  assertEquals([receipt.resumed, receipt.bytes], [32 * MB, 40 * MB]);
+  assertEquals(await ledger.findPart(share.name, path), undefined);
+});
+
+embeddedTest("Uploader.uploadImage() takes a path or a stream, and only studies that are done", async () => {
+  await using place = await site("images", 2);
+  const { ledger, dir, slug, pseudonyms: [one = "", two = ""], share } = place;
+  const uploader = new Uploader(ledger, share);
+
+  const first = await uploader.uploadImage(`${dir}/images/${one}.zip`, one, slug);
+  const second = await uploader.uploadImage((await Deno.open(`${dir}/images/${two}.zip`)).readable, two, slug);
+
+  for (const [receipt, pseudonym] of [[first, one], [second, two]] as const) {
+    const [there, here] = [`${dir}/share/${slug}/${pseudonym}.zip`, `${dir}/images/${pseudonym}.zip`];
+    assertEquals(await Deno.readFile(there), await Deno.readFile(here));
+    assertEquals((await ledger.findTransfer(share.name, `${slug}/${pseudonym}.zip`))?.sha256, receipt.sha256);
+  }
+  assertEquals((await ledger.imagesOf([one, two])).map(({ state }) => state), ["exported", "exported"]);
+  assertEquals((await uploader.uploadImage(`${dir}/images/${one}.zip`, one, slug)).skipped, true);
+  for (const [pseudonym, project] of [["2.25.0", slug], [one, "elsewhere"]] as const) {
+    const error = await assertRejects(
+      async () => void await uploader.uploadImage(`${dir}/images/${one}.zip`, pseudonym, project),
+      UploadError,
+    );
+    assertEquals(error.code, "not-found");
+  }
+});
+
+embeddedTest("Uploader.uploadTags() sends a DICOM JSON file beside the zip, or nothing", async () => {
+  await using place = await site("tags", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  const uploader = new Uploader(ledger, share);
+  const tags = { "00080060": { vr: "CS", Value: ["CT"] } };
+
+  const receipt = await uploader.uploadTags(tags, pseudonym, slug);
+
+  assertEquals(JSON.parse(await Deno.readTextFile(`${dir}/share/${slug}/${pseudonym}.json`)), tags);
+  assertEquals((await ledger.findTransfer(share.name, `${slug}/${pseudonym}.json`))?.sha256, receipt.sha256);
+  const named = { "00100010": { vr: "PN", Value: [{ Alphabetic: "MRNSEED^A" }] } };
+  const error = await assertRejects(() => uploader.uploadTags(named, "2.25.9", slug), UploadError);
+  assertStringIncludes(error.message, "PatientName");
+  assertEquals(await listFiles(`${dir}/share`), [`${slug}/${pseudonym}.json`]);
+});
+
+embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all the rest is there", async () => {
+  await using place = await site("export", 0);
+  const { ledger, dir, slug, parquetExport, share } = place;
+  await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, "{}");
+  const base = `${slug}/2023-12-07t14-08-58/parquet`;
+  const uploader = new Uploader(ledger, share);
+  await Deno.mkdir(`${dir}/share/${base}/radiology`, { recursive: true });
+  await Deno.writeTextFile(`${dir}/share/${base}/radiology/radiology.parquet`, "something else");
+
+  const failed = await uploader.uploadExport(parquetExport);
+
+  assertEquals([failed.sent, failed.failed.length], [1, 1]);
+  assert(!(await listFiles(`${dir}/share`)).includes(`${base}/manifest.json`));
+  const whole = await uploader.uploadExport(parquetExport, { replace: true });
+  assertEquals([whole.sent, whole.verified, whole.failed], [2, 3, []]);
+  const sent = await ledger.transfersTo(share.name, slug);
+  assertEquals(sent.length, 3);
+  const times = await Promise.all(
+    ["omop/public/A.parquet", "radiology/radiology.parquet", "manifest.json"].map(async (path) =>
+      (await ledger.findTransfer(share.name, `${base}/${path}`))?.transferId ?? 0
+    ),
+  );
+  assertGreater(times[2] ?? 0, Math.max(times[0] ?? 0, times[1] ?? 0));
+
+  // Made anew: the manifest there is taken away before the first of the new files comes.
+  await Deno.writeFile(`${parquetExport.dir}/omop/public/A.parquet`, randomBytes(600));
+  await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, "{ }");
+  const abort = new AbortController();
+  await assertRejects(() =>
+    uploader.uploadExport(parquetExport, {
+      replace: true,
+      signal: abort.signal,
+      onProgress: () => abort.abort(new Error("killed")),
+    })
+  );
+  assert(!(await listFiles(`${dir}/share`)).includes(`${base}/manifest.json`));
+  assertEquals((await uploader.uploadExport(parquetExport, { replace: true })).failed, []);
+  assertEquals(await Deno.readTextFile(`${dir}/share/${base}/manifest.json`), "{ }");
+});

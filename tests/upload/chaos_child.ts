@@ -1,0 +1,20 @@
+import { Ledger, openDatabase, type PostgresOptions } from "../../src/database/mod.ts";
+import { uploadImages } from "../../src/pipeline/upload_images.ts";
+import { FtpsPool, type FtpsPoolOptions } from "../../src/upload/mod.ts";
+
+/** What the parent tells its uploader. */
+export interface ChaosTask {
+  readonly database: PostgresOptions & { readonly kind: "postgres" };
+  readonly ftps: FtpsPoolOptions;
+  readonly imageDir: string;
+}
+
+if (import.meta.main) {
+  const { database, ftps, imageDir }: ChaosTask = JSON.parse(Deno.args[0] ?? "");
+  await using open = await openDatabase(database);
+  await using destination = await FtpsPool.open(ftps);
+  const { failed } = await uploadImages(new Ledger(open), imageDir, destination, {
+    concurrency: ftps.connections ?? 4,
+  });
+  if (failed.length > 0) Deno.exit(6);
+}

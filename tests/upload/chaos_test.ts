@@ -1,0 +1,162 @@
+import { assert, assertEquals } from "@std/assert";
+import { Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
+import { freshDatabase, sharedPostgres } from "../support/postgres.ts";
+import { testWith } from "../support/programs.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
+import { startVsftpd } from "../support/vsftpd.ts";
+import type { ChaosTask } from "./chaos_child.ts";
+import { randomBytes, sha256 } from "./workbench.ts";
+
+const STUDIES = 1_000;
+const KILLS = 10;
+const PROJECTS = ["chest", "knee"];
+
+/** Numbers from 0 to 1 that are the same for the same seed, which a failure names. */
+function numbers(seed: number): () => number {
+  return () => {
+    seed = (seed * 1_664_525 + 1_013_904_223) % 2 ** 32;
+    return seed / 2 ** 32;
+  };
+}
+
+testWith(
+  ["vsftpd", "postgresql"],
+  `${STUDIES} studies arrive whole through cut connections and ${KILLS} SIGKILLs`,
+  async () => {
+    const seed = Math.floor(Math.random() * 2 ** 32);
+    try {
+      await chaos(numbers(seed));
+    } catch (error) {
+      throw new Error(`With seed ${seed}`, { cause: error });
+    }
+  },
+);
+
+async function chaos(random: () => number): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const server = stack.use(await startVsftpd({ mode: "explicit" }));
+  const proxy = stack.use(new TcpProxy(server.port));
+  const connection = stack.use(await freshDatabase(stack.use(await sharedPostgres())));
+  const database = stack.use(await openDatabase(connection));
+  await migrate(database);
+  const { sql } = database;
+  const ledger = new Ledger(database);
+  const imageDir = await Deno.makeTempDir({ prefix: "pixl-chaos-" });
+  stack.defer(() => Deno.remove(imageDir, { recursive: true }));
+
+  const hashes = new Map<string, string>();
+  for (const project of PROJECTS) {
+    const time = "2023-12-07T14:08:58";
+    const extract = {
+      project_name: project,
+      project_slug: project,
+      extract_time: time,
+      time_slug: "2023-12-07t14-08-58",
+    };
+    const { extractId } = await ledger.registerExtract(extract);
+    await ledger.registerStudies(
+      extractId,
+      Array.from({ length: STUDIES / PROJECTS.length }, (_, n) => ({
+        mrn: `MRNSEED${n}`,
+        accession_number: `ACCSEED${n}`,
+        study_date: "2020-02-29",
+        procedure_occurrence_id: n,
+        project_name: project,
+        extract_generated_timestamp: time,
+      })),
+    );
+  }
+  await sql`update pixl_pipeline.image set state = 'working', lease_owner = 'x', lease_until = 'infinity'`;
+  await sql`
+    update pixl_pipeline.image
+    set state = 'done', lease_owner = null, lease_until = null, pseudo_study_uid = '2.25.' || image_id`;
+  for await (const { projectSlug, pseudo_study_uid } of ledger.imagesToUpload()) {
+    // A few are large enough to be resumed.
+    const content = randomBytes(hashes.size % 200 === 7 ? 40_000_000 : 5_000 + Math.floor(random() * 50_000));
+    hashes.set(`${projectSlug}/${pseudo_study_uid}.zip`, await sha256(content));
+    await Deno.writeFile(`${imageDir}/${pseudo_study_uid}.zip`, content);
+  }
+
+  const { host, user, password, caPem, basePath, mode } = server;
+  const task: ChaosTask = {
+    database: connection,
+    ftps: {
+      ...{ host, user, password, caPem, basePath, mode, port: proxy.port },
+      ...{ connections: 4, attempts: 20, retryDelayMs: 50, timeoutMs: 10_000 },
+    },
+    imageDir,
+  };
+  const arrived = new Map<string, string | undefined>();
+  let [kills, starts, running] = [0, 0, true];
+
+  const cutting = (async () => {
+    while (running) {
+      await sleep(300 + random() * 1_700);
+      proxy.cutOne(random());
+    }
+  })();
+  // What the ledger calls exported must be there, whole, at that moment.
+  const watching = (async () => {
+    while (running) {
+      const rows = await sql<{ path: string }[]>`
+        select slug || '/' || pseudo_study_uid || '.zip' as path from pixl_pipeline.image where state = 'exported'`;
+      for (const { path } of rows) {
+        if (!arrived.has(path)) arrived.set(path, await hashAt(`${server.files}/${path}`));
+      }
+      await sleep(100);
+    }
+  })();
+
+  for (let done = false; !done;) {
+    starts++;
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "-A", new URL("./chaos_child.ts", import.meta.url).pathname, JSON.stringify(task)],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const output = child.output();
+    // Long enough to have begun, short enough to be in the middle of something.
+    const killed = kills < KILLS
+      ? await Promise.race([sleep(1_300 + random() * 1_200).then(() => true), output.then(() => false)])
+      : false;
+    if (killed) {
+      child.kill("SIGKILL");
+      kills++;
+    }
+    const { code, stderr } = await output;
+    done = code === 0;
+    assert(starts < 100, new TextDecoder().decode(stderr));
+  }
+  running = false;
+  await Promise.all([cutting, watching]);
+
+  assertEquals(kills, KILLS);
+  const states = await ledger.summary();
+  assertEquals(
+    states.filter(({ kind }) => kind === "image").map(({ state, count }) => [state, count]),
+    PROJECTS.map(() => ["exported", STUDIES / PROJECTS.length]),
+  );
+  const found = new Map<string, string | undefined>();
+  for (const project of PROJECTS) {
+    for await (const { name } of Deno.readDir(`${server.files}/${project}`)) {
+      found.set(`${project}/${name}`, await hashAt(`${server.files}/${project}/${name}`));
+    }
+    for (const { path, sha256 } of await ledger.transfersTo(`${host}:${proxy.port}`, project)) {
+      assertEquals(sha256, hashes.get(path));
+    }
+  }
+  assertEquals(found.size, STUDIES);
+  for (const [path, hash] of hashes) {
+    assertEquals(found.get(path), hash, path);
+    if (arrived.has(path)) assertEquals(arrived.get(path), hash, `${path} was marked too early`);
+  }
+}
+
+async function hashAt(path: string): Promise<string | undefined> {
+  return await Deno.readFile(path).then((bytes) => sha256(bytes), () => undefined);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,140 @@
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { FtpsDestination, type UploadErrorCode } from "../../src/upload/mod.ts";
+import { sharedPki } from "../support/pki.ts";
+import { type Script, ScriptedFtps } from "../support/scripted_ftps.ts";
+import { assertFails, randomBytes } from "./workbench.ts";
+
+const MB = 1 << 20;
+
+/** Puts a file of 3 MiB to a server of that kind. */
+async function put(script: Script): Promise<{ server: ScriptedFtps; error?: UploadErrorCode; ms: number }> {
+  const dir = await Deno.makeTempDir({ prefix: "pixl-strange-" });
+  const begun = performance.now();
+  await using server = new ScriptedFtps(script);
+  try {
+    await Deno.writeFile(`${dir}/x.zip`, randomBytes(3 * MB));
+    const error = await (async () => {
+      await using destination = await FtpsDestination.open({
+        host: "localhost",
+        port: server.port,
+        user: "dsh",
+        password: "PWSEED",
+        mode: "implicit",
+        caPem: sharedPki().caPem,
+        timeoutMs: 1_000,
+        attempts: 1,
+      });
+      await destination.put(`${dir}/x.zip`, "study.zip");
+    })().then(() => undefined, (error) => error);
+    return {
+      server,
+      ms: performance.now() - begun,
+      ...(error === undefined ? {} : { error: error.code ?? String(error) }),
+    };
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+Deno.test("put() to a plain server of the kind that the others below are not", async () => {
+  const { server, error } = await put({});
+
+  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
+});
+
+Deno.test("put() waits for the end of the data if 226 comes before it", async () => {
+  const { server, error } = await put({
+    async store(say, data) {
+      await say("150 Go ahead\r\n226 Done");
+      return await new Response(data.readable).bytes();
+    },
+  });
+
+  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
+});
+
+Deno.test("put() does not believe a 226 for a part of the data", async () => {
+  const { server, error } = await put({
+    async store(say, data) {
+      await say("150 Go ahead");
+      const some = new Uint8Array(1_000);
+      await data.read(some);
+      await say("226 Done");
+      return some;
+    },
+  });
+
+  assert(error === "verification-failed" || error === "interrupted" || error === "session-reuse", error);
+  assertEquals(server.heard.includes("RNTO"), false);
+  assertEquals(server.files.has("study.zip"), false);
+});
+
+for (const command of ["FEAT", "SIZE", "STOR"]) {
+  Deno.test(`put() gives up on an endless answer to ${command}`, async () => {
+    const { server, ms } = await put({
+      answer: (name) => name === command ? `211-${"x".repeat(200)}\r\n`.repeat(100_000) : undefined,
+    });
+
+    assertLess(ms, 10_000);
+    assertEquals(server.files.has("study.zip"), false);
+  });
+}
+
+Deno.test("put() reads answers of many lines, with others' codes in them", async () => {
+  const { server, error } = await put({
+    greeting: "220-Welcome\r\n550 is not an answer here\r\n 221 nor this\r\n220 Ready",
+    answer: (command) => command === "PASS" ? "230-Read the rules\r\n530- of this server\r\n230 Welcome" : undefined,
+  });
+
+  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
+});
+
+Deno.test("put() does not connect to another host where PASV points", async () => {
+  const { server, error } = await put({
+    passive: (command, port) =>
+      command === "EPSV" ? "502 Not here" : `227 Passive (203,0,113,1,${port >> 8},${port & 255})`,
+  });
+
+  assertEquals([error, server.heard.includes("STOR")], ["protocol", false]);
+});
+
+Deno.test("put() takes PASV where there is no EPSV", async () => {
+  const { server, error } = await put({ passive: (command) => command === "EPSV" ? "502 Not here" : undefined });
+
+  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
+});
+
+Deno.test("put() does not rename if the size is not known", async () => {
+  for (const answer of ["213 many", "213 -1", "502 Not here"]) {
+    const { server, error } = await put({ answer: (command) => command === "SIZE" ? answer : undefined });
+
+    assert(error !== undefined);
+    assertEquals(server.heard.includes("RNTO"), false);
+  }
+});
+
+Deno.test("FtpsDestination.open() refuses a server that answers to nothing but in clear", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    for await (const connection of listener) {
+      await connection.write(new TextEncoder().encode("220 Ready\r\n")).catch(() => {});
+      connection.close();
+    }
+  })();
+
+  for (const mode of ["implicit", "explicit"] as const) {
+    await assertFails(mode === "implicit" ? "protocol" : "interrupted", () =>
+      FtpsDestination.open({
+        host: "localhost",
+        port: listener.addr.port,
+        user: "dsh",
+        password: "PWSEED",
+        mode,
+        caPem: sharedPki().caPem,
+        timeoutMs: 1_000,
+      }));
+  }
+
+  listener.close();
+  await serving;
+});
