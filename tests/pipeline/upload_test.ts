@@ -203,7 +203,7 @@ embeddedTest("Uploader.uploadTags() sends a DICOM JSON file beside the zip, or n
   assertEquals((await ledger.findTransfer(share.name, `${slug}/${pseudonym}.json`))?.sha256, receipt.sha256);
   const named = { "00100010": { vr: "PN", Value: [{ Alphabetic: "MRNSEED^A" }] } };
   const error = await assertRejects(() => uploader.uploadTags(named, "2.25.9", slug), UploadError);
-  assertStringIncludes(error.message, "PatientName");
+  assertStringIncludes(error.message, "00100010");
   assertEquals(await listFiles(`${dir}/share`), [`${slug}/${pseudonym}.json`]);
 });
 
