@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { type Database, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
@@ -205,6 +205,51 @@ embeddedTest("Uploader.uploadTags() sends a DICOM JSON file beside the zip, or n
   const error = await assertRejects(() => uploader.uploadTags(named, "2.25.9", slug), UploadError);
   assertStringIncludes(error.message, "00100010");
   assertEquals(await listFiles(`${dir}/share`), [`${slug}/${pseudonym}.json`]);
+});
+
+embeddedTest("Uploader.uploadTags() sends those of studies that are done, and takes no path for a name", async () => {
+  await using place = await site("whose-tags", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  const uploader = new Uploader(ledger, share);
+  const tags = { "00080060": { vr: "CS", Value: ["CT"] } };
+
+  for (
+    const [code, project, name] of [
+      ["not-found", slug, "MRNSEED"],
+      ["not-found", "elsewhere", pseudonym],
+      ["invalid-name", slug, `below/${pseudonym}`],
+      ["invalid-name", `${slug}/below`, pseudonym],
+      ["invalid-name", `${slug}\\below`, pseudonym],
+    ] as const
+  ) {
+    const error = await assertRejects(() => uploader.uploadTags(tags, name, project), UploadError);
+    assertEquals(error.code, code);
+    assertNotMatch(error.message, /MRNSEED/);
+  }
+  assertEquals(await listFiles(`${dir}/share`), []);
+});
+
+embeddedTest("Uploader.uploadImage() can be aborted while its stream gives nothing", async () => {
+  await using place = await site("stalled", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  const uploader = new Uploader(ledger, share, { spoolDir: dir });
+  const abort = new AbortController();
+  let cancelled: unknown;
+  const source = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(new Uint8Array(10)),
+    // Asked for more, it gives nothing.
+    pull: () => void queueMicrotask(() => abort.abort(new Error("enough"))),
+    cancel: (reason) => void (cancelled = reason),
+  }, { highWaterMark: 1 });
+
+  await assertRejects(() => uploader.uploadImage(source, pseudonym, slug, { signal: abort.signal }), Error, "enough");
+
+  assertEquals(String(cancelled), "Error: enough");
+  assertEquals((await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort(), [
+    "exports",
+    "images",
+    "share",
+  ]);
 });
 
 embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all the rest is there", async () => {
