@@ -5,8 +5,9 @@ import { listFiles } from "../../src/demo/files.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
-import { uploadImages } from "../../src/pipeline/upload_images.ts";
+import { planZips, uploadImages } from "../../src/pipeline/upload_images.ts";
 import { Uploader } from "../../src/pipeline/uploader.ts";
+import { findZips } from "../../src/pipeline/zips.ts";
 import { DirectoryDestination, FtpsPool, UploadError } from "../../src/upload/mod.ts";
 import { embeddedTest } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
@@ -145,6 +146,40 @@ embeddedTest("uploadImages() ends at once where the destination refuses us, and 
     UploadError,
   );
   assertEquals(error.code, "unreachable");
+});
+
+embeddedTest("planZips() leaves no zip unmentioned: it is sent, failed or left", async () => {
+  await using place = await site("states", 4);
+  const { ledger, dir, slug, pseudonyms: [done = "", exported = "", queued = "", twice = ""], share } = place;
+  for (const pseudonym of [exported, queued]) {
+    await new Uploader(ledger, share).uploadImage(`${dir}/images/${pseudonym}.zip`, pseudonym, slug);
+  }
+  await Deno.writeFile(`${dir}/images/${exported}.zip`, randomBytes(7));
+  const [image] = await ledger.imagesOf([queued]);
+  await ledger.unexport(image?.imageId ?? 0, "queued");
+  await Deno.copyFile(`${dir}/images/${twice}.zip`, `${dir}/exports/${twice}.zip`);
+
+  const { files, failed, left } = await planZips(ledger, await findZips([`${dir}/images`, `${dir}/exports`]));
+
+  assertEquals(files.map(({ source }) => source), [`${dir}/images/${done}.zip`, `${dir}/images/${twice}.zip`]);
+  assertEquals(left, [{ path: `${slug}/${exported}.zip`, reason: "its study is exported already" }]);
+  assertEquals(failed.map(({ path }) => path), [`${dir}/exports/${twice}.zip`, `${slug}/${queued}.zip`]);
+  assertStringIncludes(failed[1]?.reason ?? "", "its study is queued, not done");
+});
+
+embeddedTest("planZips() tells the folder and number of zips that the ledger does not know, and no name", async () => {
+  await using place = await site("strangers", 1);
+  const { ledger, dir } = place;
+  for (const path of ["images/MRNSEED1", "images/MRNSEED2", "exports/MRNSEED2"]) {
+    await Deno.writeTextFile(`${dir}/${path}.zip`, "x");
+  }
+
+  const { files, failed } = await planZips(ledger, await findZips([`${dir}/images`, `${dir}/exports`]));
+
+  assertEquals([files.length, failed.map(({ path }) => path)], [1, [`${dir}/images`, `${dir}/exports`]]);
+  assertStringIncludes(failed[0]?.reason ?? "", "Cannot upload 2 zips of this folder");
+  assertStringIncludes(failed[1]?.reason ?? "", "Cannot upload 1 zip of this folder");
+  assertNotMatch(JSON.stringify(failed), /MRNSEED/);
 });
 
 embeddedTest("sendFile() goes on where a process was cut off, by what the ledger knows", async () => {
