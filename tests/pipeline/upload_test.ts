@@ -7,8 +7,15 @@ import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
 import { planZips, uploadImages } from "../../src/pipeline/upload_images.ts";
 import { Uploader } from "../../src/pipeline/uploader.ts";
+import { watchImages } from "../../src/pipeline/watch_images.ts";
 import { findZips } from "../../src/pipeline/zips.ts";
-import { DirectoryDestination, FtpsPool, UploadError } from "../../src/upload/mod.ts";
+import {
+  type Destination,
+  DirectoryDestination,
+  FtpsPool,
+  UploadError,
+  type UploadErrorCode,
+} from "../../src/upload/mod.ts";
 import { embeddedTest } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
@@ -73,6 +80,11 @@ async function site(project: string, studies: number) {
     share: await DirectoryDestination.open(`${dir}/share`),
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };
+}
+
+/** The least zip there is: nothing in it. */
+async function writeZip(path: string): Promise<void> {
+  await Deno.writeFile(path, new Uint8Array([0x50, 0x4b, 0x05, 0x06, ...new Uint8Array(18)]));
 }
 
 Deno.test("inTurn() gives each project its turn, and keeps the order within each", () => {
@@ -180,6 +192,62 @@ embeddedTest("planZips() tells the folder and number of zips that the ledger doe
   assertStringIncludes(failed[0]?.reason ?? "", "Cannot upload 2 zips of this folder");
   assertStringIncludes(failed[1]?.reason ?? "", "Cannot upload 1 zip of this folder");
   assertNotMatch(JSON.stringify(failed), /MRNSEED/);
+});
+
+/** A share that takes nothing, for that reason, and calls back at each try. */
+function refusing(share: Destination, code: UploadErrorCode, onTry: () => void): Destination {
+  return new Proxy(share, {
+    get: (target, name) =>
+      name === "put"
+        ? () => (onTry(), Promise.reject(new UploadError(code, "Cannot upload: no")))
+        : Reflect.get(target, name, target),
+  });
+}
+
+for (
+  const [code, least] of [
+    ["no-space", [2, 4, 8]], // the whole look waits
+    ["verification-failed", [2, 3, 5]], // one zip rests for 1, 2 and 4 looks
+  ] as const
+) {
+  embeddedTest(`watchImages() waits longer after each ${code}`, async () => {
+    await using place = await site("waits", 1);
+    const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
+    await writeZip(`${dir}/images/${pseudonym}.zip`);
+    const abort = new AbortController();
+    const times: number[] = [];
+    const destination = refusing(share, code, () => {
+      times.push(performance.now());
+      if (times.length === 4) abort.abort();
+    });
+
+    await watchImages(ledger, [`${dir}/images`], destination, {
+      signal: abort.signal,
+      projectSlug: slug,
+      intervalMs: 20,
+    });
+
+    for (const [at, intervals] of least.entries()) {
+      assertGreater((times[at + 1] ?? 0) - (times[at] ?? 0), 20 * intervals - 5);
+    }
+  });
+}
+
+embeddedTest("watchImages() goes on where a folder is gone, and tells so once", async () => {
+  await using place = await site("gone", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym = ""] } = place;
+  await writeZip(`${dir}/images/${pseudonym}.zip`);
+  const abort = new AbortController();
+  const problems: string[] = [];
+
+  const { sent } = await watchImages(ledger, [`${dir}/gone`, `${dir}/images`], share, {
+    signal: abort.signal,
+    intervalMs: 20,
+    onProblem: ({ path }) => problems.push(path),
+    onRound: () => abort.abort(),
+  });
+
+  assertEquals([sent, problems], [1, [`${dir}/gone`]]);
 });
 
 embeddedTest("sendFile() goes on where a process was cut off, by what the ledger knows", async () => {
