@@ -270,6 +270,22 @@ embeddedTest("sendFile() goes on where a process was cut off, by what the ledger
   assertEquals(await ledger.findPart(share.name, path), undefined);
 });
 
+embeddedTest("sendFile() sends a file whose progress cannot be noted", async () => {
+  await using place = await site("unnoted", 0);
+  const { dir, slug, share } = place;
+  class Forgetful extends Ledger {
+    override notePart(): Promise<void> {
+      return Promise.reject(new Error("the ledger is away"));
+    }
+  }
+  await Deno.writeFile(`${dir}/large.zip`, randomBytes(20 * MB));
+  assert(opening !== undefined);
+
+  const { receipt } = await sendFile(new Forgetful(await opening), share, `${dir}/large.zip`, `${slug}/large.zip`);
+
+  assertEquals(receipt.bytes, 20 * MB);
+});
+
 embeddedTest("Uploader.uploadImage() takes a path or a stream, and only studies that are done", async () => {
   await using place = await site("images", 2);
   const { ledger, dir, slug, pseudonyms: [one = "", two = ""], share } = place;
