@@ -30,6 +30,8 @@ export interface Unsendable {
 export interface UploadPlan {
   readonly files: readonly FileToSend[];
   readonly failed: readonly Unsendable[];
+  /** What need not be sent, since it was already. */
+  readonly left?: readonly Unsendable[];
 }
 
 /**

@@ -1,6 +1,9 @@
+import { getLogger } from "@logtape/logtape";
 import type { Ledger, Transfer } from "../database/mod.ts";
 import type { Destination, PartRecord, PutOptions, Receipt } from "../upload/mod.ts";
 import { VERSION } from "../version.ts";
+
+const log = getLogger(["pixl", "upload"]);
 
 /** A file that is at its destination, and what the ledger is to say of it. */
 export interface SentFile {
@@ -32,8 +35,10 @@ export async function sendFile(
   let noting: Promise<void> | undefined;
   const onPart = (record: PartRecord) => {
     const last = noting ?? Promise.resolve();
-    noting = last.then(() => ledger.notePart(destination.name, path, record));
-    noting.catch(() => {}); // awaited below
+    noting = last.then(() => ledger.notePart(destination.name, path, record)).catch((error: unknown) => {
+      // Only a resumption would have needed it.
+      log.warn("Cannot note how far an upload has come, and go on: {error}", { error });
+    });
   };
   try {
     const receipt = await destination.put(source, path, {
@@ -47,6 +52,6 @@ export async function sendFile(
     if (part !== undefined || noting !== undefined) await ledger.forgetPart(destination.name, path);
     return { receipt, transfer: { destination: destination.name, path, bytes, sha256, verifiedBy, version: VERSION } };
   } finally {
-    await noting?.catch(() => {}); // the error of the transfer is the one to tell
+    await noting;
   }
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { ImageToUpload, Ledger } from "../database/mod.ts";
 import type { Destination } from "../upload/mod.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
@@ -49,8 +49,8 @@ export async function planImages(
 }
 
 /**
- * What there is to send of these zips: those named after the pseudonym of a study that is done. Exported ones are left out; those that the ledger does not
- * know cannot be sent.
+ * What there is to send of these zips: those named after the pseudonym of a study that is done. Exported ones are left out, whatever they hold; the others
+ * cannot be sent. Those that the ledger does not know are counted by folder, since their names may be anything.
  *
  * @param found As `findZips` gives them. A pseudonym may be there only once.
  */
@@ -58,28 +58,38 @@ export async function planZips(
   ledger: Ledger,
   found: readonly Zip[],
   { signal, projectSlug }: Pick<UploadTaskOptions, "signal" | "projectSlug"> = {},
-): Promise<UploadPlan> {
+): Promise<UploadPlan & Required<Pick<UploadPlan, "left">>> {
   const files: FileToSend[] = [];
   const failed: Unsendable[] = [];
-  const zips = new Map<string, { source: string; bytes: number }>();
-  for (const { pseudonym, source, bytes } of found) {
-    if (zips.has(pseudonym)) failed.push({ path: source, reason: `Cannot upload '${source}': it is in two folders` });
-    else zips.set(pseudonym, { source, bytes });
-  }
+  const left: Unsendable[] = [];
+  const zips = new Map(found.toReversed().map((zip) => [zip.pseudonym, zip])); // the first of each
   const known = await ledger.imagesOf([...zips.keys()], signal && { signal });
+  const names = new Set(known.map(({ pseudo_study_uid }) => pseudo_study_uid));
+  const unknown = Map.groupBy(found.filter(({ pseudonym }) => !names.has(pseudonym)), ({ source }) => dirname(source));
+  for (const [dir, { length }] of unknown) {
+    failed.push({
+      path: dir,
+      reason:
+        `Cannot upload ${length} ${length === 1 ? "zip" : "zips"} of this folder: the ledger knows no study of such ` +
+        "a pseudonym: name each zip after its study's",
+    });
+  }
+  for (const zip of found) {
+    if (!names.has(zip.pseudonym) || zips.get(zip.pseudonym) === zip) continue;
+    failed.push({ path: zip.source, reason: `Cannot upload '${zip.source}': it is in two folders` });
+  }
   for (const image of known) {
     const zip = zips.get(image.pseudo_study_uid);
-    if (zip === undefined || image.state !== "done") continue;
-    if (projectSlug === undefined || image.projectSlug === projectSlug) {
-      files.push(imageFile(ledger, image, zip.source, zip.bytes));
-    }
+    if (zip === undefined || projectSlug !== undefined && image.projectSlug !== projectSlug) continue;
+    const file = imageFile(ledger, image, zip.source, zip.bytes);
+    if (image.state === "done") files.push(file);
+    else if (image.state === "exported") left.push({ path: file.path, reason: "its study is exported already" });
+    else {failed.push({
+        path: file.path,
+        reason: `Cannot upload '${zip.source}': its study is ${image.state}, not done`,
+      });}
   }
-  const names = new Set(known.map(({ pseudo_study_uid }) => pseudo_study_uid));
-  for (const [pseudonym, { source }] of zips) {
-    if (names.has(pseudonym)) continue;
-    failed.push({ path: source, reason: `Cannot upload '${source}': the ledger knows no study of this pseudonym` });
-  }
-  return { files, failed };
+  return { files, failed, left };
 }
 
 function imageFile(ledger: Ledger, image: ImageToUpload, source: string, bytes: number): FileToSend {

@@ -42,7 +42,7 @@ export class Uploader {
    * @param pseudonym The study's; the ledger must say that it is done.
    * @param project The project's slug.
    * @param options Signal, progress, replacement.
-   * @throws {UploadError} `not-found` if the ledger has no such study, else what the destination says.
+   * @throws {UploadError} `not-found` if the ledger has no such study that is done, else what the destination says.
    */
   async uploadImage(
     source: string | ReadableStream<Uint8Array>,
@@ -50,17 +50,8 @@ export class Uploader {
     project: string,
     options: UploadOptions = {},
   ): Promise<Receipt> {
-    const call = options.signal === undefined ? {} : { signal: options.signal };
-    const image = (await this.#ledger.imagesOf([pseudonym], call)).find(({ projectSlug, state }) =>
-      projectSlug === project && (state === "done" || state === "exported")
-    );
-    if (image === undefined) {
-      throw new UploadError(
-        "not-found",
-        `Cannot upload '${project}/${pseudonym}.zip': the ledger has no such study that is done`,
-      );
-    }
-    return await this.#spooled(source, async (path) => {
+    const imageId = await this.#imageOf(pseudonym, project, options);
+    return await this.#spooled(source, options, async (path) => {
       const { receipt, transfer } = await sendFile(
         this.#ledger,
         this.#destination,
@@ -68,7 +59,7 @@ export class Uploader {
         `${project}/${pseudonym}.zip`,
         options,
       );
-      await this.#ledger.recordImageExported({ ...transfer, imageId: image.imageId });
+      await this.#ledger.recordImageExported({ ...transfer, imageId });
       return receipt;
     });
   }
@@ -76,7 +67,7 @@ export class Uploader {
   /**
    * Sends a study's tags as a DICOM JSON Model file `<project>/<pseudonym>.json`, beside its zip; see {@linkcode encodeTags}.
    *
-   * @throws {UploadError} `identifying-tags` if one of them may identify a person.
+   * @throws {UploadError} `not-found` if the ledger has no such study that is done, `identifying-tags` if one of them may identify a person.
    */
   async uploadTags(
     tags: DicomTags | readonly DicomTags[],
@@ -85,7 +76,8 @@ export class Uploader {
     options: UploadOptions = {},
   ): Promise<Receipt> {
     const text = encodeTags(tags, pseudonym);
-    return await this.#spooled(new Blob([text]).stream(), async (file) => {
+    await this.#imageOf(pseudonym, project, options);
+    return await this.#spooled(new Blob([text]).stream(), options, async (file) => {
       const path = `${project}/${pseudonym}.json`;
       const { receipt, transfer } = await sendFile(this.#ledger, this.#destination, file, path, options);
       await this.#ledger.recordTransfer(transfer);
@@ -113,7 +105,27 @@ export class Uploader {
     });
   }
 
-  async #spooled<T>(source: string | ReadableStream<Uint8Array>, send: (path: string) => Promise<T>): Promise<T> {
+  /** The image of that pseudonym, if it is done. */
+  async #imageOf(pseudonym: string, project: string, { signal }: UploadOptions): Promise<number> {
+    if (/[/\\]/.test(project + pseudonym)) {
+      throw new UploadError("invalid-name", "Cannot upload a study whose project or pseudonym holds '/' or '\\'");
+    }
+    const known = await this.#ledger.imagesOf([pseudonym], signal && { signal });
+    const image = known.find(({ projectSlug, state }) =>
+      projectSlug === project && (state === "done" || state === "exported")
+    );
+    if (image !== undefined) return image.imageId;
+    throw new UploadError(
+      "not-found",
+      `Cannot upload a study of '${project}': the ledger has none with this pseudonym that is done`,
+    );
+  }
+
+  async #spooled<T>(
+    source: string | ReadableStream<Uint8Array>,
+    { signal }: UploadOptions,
+    send: (path: string) => Promise<T>,
+  ): Promise<T> {
     if (typeof source === "string") return await send(source);
     const dir = await Deno.makeTempDir({
       prefix: "pixl-",
@@ -121,7 +133,7 @@ export class Uploader {
     });
     try {
       const path = join(dir, "source");
-      await Deno.writeFile(path, source, { createNew: true, mode: 0o600 });
+      await Deno.writeFile(path, source, { createNew: true, mode: 0o600, ...(signal && { signal }) });
       return await send(path);
     } finally {
       await Deno.remove(dir, { recursive: true });

@@ -1,11 +1,14 @@
 import { delay } from "@std/async";
 import type { Ledger } from "../database/mod.ts";
 import { type Destination, UploadError } from "../upload/mod.ts";
-import type { Unsendable } from "./file_to_send.ts";
+import type { FileToSend, Unsendable } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
 import { planZips } from "./upload_images.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
-import { findZips, isWholeZip } from "./zips.ts";
+import { findZips, isWholeZip, type Zip } from "./zips.ts";
+
+/** Longest pause after failures, in times of the interval. */
+const MAX_PAUSE = 32;
 
 /** How folders are watched. */
 export interface WatchOptions extends UploadTaskOptions {
@@ -19,7 +22,8 @@ export interface WatchOptions extends UploadTaskOptions {
 
 /**
  * Sends zips as they appear in folders, until it is aborted. A zip is sent when it has stayed the same between two looks, has its end, and the ledger says
- * that the study of its name is done. What cannot be sent is tried again at each look; so is a destination that is out of reach.
+ * that the study of its name is done. A folder that cannot be read is looked into again. A zip that could not be sent is tried again, and so is
+ * a destination that is out of reach or full, after pauses that double up to 32 times the interval; at once if the zip has changed.
  *
  * @param ledger Knows the studies.
  * @param dirs Looked through without the folders below them.
@@ -43,8 +47,21 @@ export async function watchImages(
     if (!told.has(key)) onProblem?.(problem);
     told.add(key);
   };
+  /** By zip and version: looks until it is tried again, and after the failure before. */
+  const resting = new Map<string, { left: number; pause: number }>();
   const look = async (): Promise<void> => {
-    const zips = await findZips(dirs);
+    const zips: Zip[] = [];
+    for (const dir of dirs) {
+      try {
+        zips.push(...await findZips([dir]));
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        tell({
+          path: dir,
+          reason: `Cannot look into this folder: check that it is there and may be read (${error.name})`,
+        });
+      }
+    }
     const finished = [];
     for (const zip of zips) {
       if (before.get(zip.source) === zip.version && await isWholeZip(zip)) finished.push(zip);
@@ -52,20 +69,35 @@ export async function watchImages(
     before = new Map(zips.map(({ source, version }) => [source, version]));
     const plan = await planZips(ledger, finished, options);
     plan.failed.forEach(tell);
-    if (plan.files.length === 0) return;
-    const result = await sendFiles(ledger, destination, { files: plan.files, failed: [] }, { ...sending, signal });
+    const keyOf = ({ source }: FileToSend) => `${source} ${before.get(source)}`;
+    const files = plan.files.filter((file) => {
+      const rest = resting.get(keyOf(file));
+      return rest === undefined || --rest.left < 0;
+    });
+    if (files.length === 0) return;
+    const result = await sendFiles(ledger, destination, { files, failed: [] }, { ...sending, signal });
+    for (const file of files) {
+      const key = keyOf(file);
+      const pause = Math.min(2 * (resting.get(key)?.pause ?? 0.5), MAX_PAUSE);
+      if (result.failed.some(({ path }) => path === file.path)) resting.set(key, { left: pause, pause });
+      else resting.delete(key);
+    }
     result.failed.forEach(tell);
     total = UploadTally.sum(total, { ...result, failed: [] });
     onRound?.(result);
   };
   try {
-    for (;;) {
-      await look().catch((error: unknown) => {
+    for (let pause = 1;;) {
+      try {
+        await look();
+        pause = 1;
+      } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof UploadError && error.kind === "unavailable")) throw error;
         tell({ path: destination.name, reason: error.message });
-      });
-      await delay(intervalMs, { signal });
+        pause = Math.min(2 * pause, MAX_PAUSE);
+      }
+      await delay(pause * intervalMs, { signal });
     }
   } catch (error) {
     if (signal.aborted) return total;

@@ -1,5 +1,5 @@
 import { UploadError } from "./errors.ts";
-import { IDENTIFYING_TAGS } from "./identifying_tags.ts";
+import { HARMLESS_TAGS } from "./harmless_tags.ts";
 
 /** One attribute of the DICOM JSON Model, PS3.18 F.2.2: its value representation, and at most one of the three kinds of value. */
 export interface DicomElement {
@@ -21,23 +21,20 @@ const MAX_DEPTH = 16;
 
 const VR = /^(AE|AS|AT|CS|DA|DS|DT|FD|FL|IS|LO|LT|OB|OD|OF|OL|OV|OW|PN|SH|SL|SQ|SS|ST|SV|TM|UC|UI|UL|UN|UR|US|UT|UV)$/;
 
-/** Study Instance UID and Patient ID: the two that may be there, as the pseudonym. */
-const MAY_BE_PSEUDONYM: ReadonlyMap<string, string> = new Map([
-  ["0020000D", "StudyInstanceUID"],
-  ["00100020", "PatientID"],
-]);
+/** Study Instance UID and Patient ID. */
+const PSEUDONYM_TAGS: readonly string[] = ["0020000D", "00100020"];
 
 /**
- * Writes a study's tags as a DICOM JSON Model file (PS3.18 F.2), if none of them identifies a person.
+ * Writes a study's tags as a DICOM JSON Model file (PS3.18 F.2), if none of them may identify a person.
  *
- * Refused are the attributes of PS3.15 table E.1-1 that do (by name: patient, physicians, addresses, identifiers, comments), person names (`PN`) of any
- * attribute, private attributes, curves and overlay comments, also within sequences. Study Instance UID and Patient ID may be there if they are the
- * pseudonym.
+ * Only what is known to be harmless may be there, also within sequences: the attributes of {@linkcode HARMLESS_TAGS}, each with its own value
+ * representation, and Study Instance UID and Patient ID if they are the pseudonym. Everything else is refused: names, identifiers, dates and times, other
+ * UIDs, free text, private attributes and those that are not known.
  *
  * @param tags One data set, or one for each instance.
  * @param pseudonym The study's.
  * @returns JSON.
- * @throws {UploadError} `identifying-tags`, naming the attributes and never their values; `invalid-tags` if it is not the DICOM JSON Model.
+ * @throws {UploadError} `identifying-tags`, naming the attributes by tag and never their values; `invalid-tags` if it is not the DICOM JSON Model.
  *
  * @example
  * ```ts
@@ -45,7 +42,7 @@ const MAY_BE_PSEUDONYM: ReadonlyMap<string, string> = new Map([
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * assertEquals(encodeTags({ "00080060": { vr: "CS", Value: ["CT"] } }, "2.25.1"), '{"00080060":{"vr":"CS","Value":["CT"]}}');
- * assertThrows(() => encodeTags({ "00100010": { vr: "PN", Value: [{ Alphabetic: "A^B" }] } }, "2.25.1"), Error, "PatientName");
+ * assertThrows(() => encodeTags({ "00100010": { vr: "PN", Value: [{ Alphabetic: "A^B" }] } }, "2.25.1"), Error, "00100010");
  * ```
  */
 export function encodeTags(tags: DicomTags | readonly DicomTags[], pseudonym: string): string {
@@ -56,7 +53,7 @@ export function encodeTags(tags: DicomTags | readonly DicomTags[], pseudonym: st
       "identifying-tags",
       `Cannot send tags that may identify a person (${
         [...refused].join(", ")
-      }): take them out, as PS3.15 table E.1-1 has it`,
+      }): take them out; those of HARMLESS_TAGS may be sent, and Study Instance UID and Patient ID if they are the pseudonym`,
     );
   }
   return JSON.stringify(tags);
@@ -82,28 +79,22 @@ function checkElement(tag: string, element: unknown, pseudonym: string, refused:
   if (values !== undefined && (!Array.isArray(values) || "InlineBinary" in others)) {
     throw invalid(`${tag} may have an array 'Value' or 'InlineBinary', not both`);
   }
-  const name = nameOfIdentifying(tag, vr, element, pseudonym);
-  if (name !== undefined) refused.add(name);
+  if (!mayLeave(tag, vr, element, pseudonym)) refused.add(tag);
   if (vr === "SQ") (values ?? []).forEach((item: unknown) => checkSet(item, pseudonym, refused, depth + 1));
   else if ((values ?? []).some((value: unknown) => isRecord(value) && vr !== "PN")) {
     throw invalid(`${tag} holds an object, which only a sequence may`);
   }
 }
 
-function nameOfIdentifying(
+function mayLeave(
   tag: string,
   vr: string,
   element: Readonly<Record<string, unknown>>,
   pseudonym: string,
-): string | undefined {
-  const own = MAY_BE_PSEUDONYM.get(tag);
-  if (own !== undefined) return isOnly(element, pseudonym) ? undefined : own;
-  const keyword = IDENTIFYING_TAGS.get(tag);
-  if (keyword !== undefined) return keyword;
-  if (Number.parseInt(tag.slice(3, 4), 16) % 2 === 1) return `private attribute ${tag}`;
-  if (/^50/.test(tag)) return `curve ${tag}`;
-  if (/^60..(3000|4000)$/.test(tag)) return `overlay ${tag}`;
-  return vr === "PN" ? `person name ${tag}` : undefined;
+): boolean {
+  if (PSEUDONYM_TAGS.includes(tag)) return isOnly(element, pseudonym);
+  // In another representation it might hold anything.
+  return HARMLESS_TAGS.get(tag)?.includes(vr) === true && !("InlineBinary" in element);
 }
 
 function isOnly({ Value: values, ...others }: Readonly<Record<string, unknown>>, pseudonym: string): boolean {

@@ -25,6 +25,7 @@ export class FtpsPool implements Destination {
   /** Most files that are put at once. */
   readonly connections: number;
   readonly #options: FtpsOptions;
+  readonly #timeoutMs: number;
   readonly #module: URL;
   readonly #free: WorkerConnection[] = [];
   readonly #waiting: ((connection: WorkerConnection | undefined) => void)[] = [];
@@ -37,7 +38,7 @@ export class FtpsPool implements Destination {
         `Cannot connect as 'connections' must be a whole number from 1 to 64: current value is ${connections}`,
       );
     }
-    checkFtpsOptions(options);
+    this.#timeoutMs = checkFtpsOptions(options).timeoutMs;
     this.#options = options;
     this.#module = workerModule ?? new URL("./ftps_worker_main.ts", import.meta.url);
     this.connections = connections;
@@ -123,7 +124,7 @@ export class FtpsPool implements Destination {
   }
 
   async #connect(call: CallOptions): Promise<WorkerConnection> {
-    const connection = new WorkerConnection(this.#module);
+    const connection = new WorkerConnection(this.#module, this.#timeoutMs);
     this.#all.add(connection);
     try {
       await connection.open(this.#options, call);

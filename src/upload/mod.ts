@@ -13,6 +13,7 @@ export * from "./destination.ts";
 export { DirectoryDestination } from "./directory_destination.ts";
 export { type DicomElement, type DicomTags, encodeTags } from "./dicom_tags.ts";
 export * from "./errors.ts";
+export { HARMLESS_TAGS } from "./harmless_tags.ts";
 export { FtpsDestination } from "./ftps_destination.ts";
 export type { FtpsOptions } from "./ftps_options.ts";
 export { FtpsPool, type FtpsPoolOptions } from "./ftps_pool.ts";

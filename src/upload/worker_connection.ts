@@ -15,12 +15,14 @@ interface Pending {
 /** A `FtpsDestination` in a worker of its own. */
 export class WorkerConnection implements AsyncDisposable {
   readonly #worker: Worker;
+  readonly #timeoutMs: number;
   readonly #pending = new Map<number, Pending>();
   #calls = 0;
   #broken: unknown;
 
-  /** @param module What the worker runs. */
-  constructor(module: URL) {
+  /** @param module What the worker runs. @param timeoutMs Time that it is given to end what was aborted, and to close. */
+  constructor(module: URL, timeoutMs: number) {
+    this.#timeoutMs = timeoutMs;
     this.#worker = new Worker(module, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
     this.#worker.onerror = (event) => {
@@ -29,7 +31,7 @@ export class WorkerConnection implements AsyncDisposable {
     };
   }
 
-  /** Whether the worker has died. */
+  /** Whether the worker has died or does not answer. */
   get broken(): boolean {
     return this.#broken !== undefined;
   }
@@ -70,7 +72,11 @@ export class WorkerConnection implements AsyncDisposable {
 
   /** Ends what is on its way, then the worker. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.broken) await this.#call({ call: "close" }, {}).catch(() => {}); // it never was open
+    if (!this.broken) {
+      const timer = this.#patience();
+      await this.#call({ call: "close" }, {}).catch(() => {}); // it never was open
+      clearTimeout(timer);
+    }
     this.#worker.terminate();
     this.#fail(new UploadError("interrupted", "Cannot go on: the worker was closed", { retryable: false }));
   }
@@ -81,7 +87,11 @@ export class WorkerConnection implements AsyncDisposable {
     const id = ++this.#calls;
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.#pending.set(id, { resolve, reject, options });
-    const abort = () => this.#worker.postMessage({ abort: id });
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const abort = () => {
+      this.#worker.postMessage({ abort: id });
+      timer = this.#patience();
+    };
     options.signal?.addEventListener("abort", abort, { once: true });
     try {
       this.#worker.postMessage({ ...call, id });
@@ -91,8 +101,17 @@ export class WorkerConnection implements AsyncDisposable {
       throw error;
     } finally {
       options.signal?.removeEventListener("abort", abort);
+      clearTimeout(timer);
       this.#pending.delete(id);
     }
+  }
+
+  /** Ends a worker that has not answered by then, and with it all calls. */
+  #patience(): ReturnType<typeof setTimeout> {
+    return setTimeout(() => {
+      this.#worker.terminate();
+      this.#fail(new UploadError("timeout", "Cannot go on: an upload worker does not answer: try again"));
+    }, this.#timeoutMs);
   }
 
   #hear(message: FromWorker): void {

@@ -1,13 +1,21 @@
-import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
 import { type Database, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
-import { uploadImages } from "../../src/pipeline/upload_images.ts";
+import { planZips, uploadImages } from "../../src/pipeline/upload_images.ts";
 import { Uploader } from "../../src/pipeline/uploader.ts";
-import { DirectoryDestination, FtpsPool, UploadError } from "../../src/upload/mod.ts";
+import { watchImages } from "../../src/pipeline/watch_images.ts";
+import { findZips } from "../../src/pipeline/zips.ts";
+import {
+  type Destination,
+  DirectoryDestination,
+  FtpsPool,
+  UploadError,
+  type UploadErrorCode,
+} from "../../src/upload/mod.ts";
 import { embeddedTest } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
@@ -72,6 +80,11 @@ async function site(project: string, studies: number) {
     share: await DirectoryDestination.open(`${dir}/share`),
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };
+}
+
+/** The least zip there is: nothing in it. */
+async function writeZip(path: string): Promise<void> {
+  await Deno.writeFile(path, new Uint8Array([0x50, 0x4b, 0x05, 0x06, ...new Uint8Array(18)]));
 }
 
 Deno.test("inTurn() gives each project its turn, and keeps the order within each", () => {
@@ -147,6 +160,96 @@ embeddedTest("uploadImages() ends at once where the destination refuses us, and 
   assertEquals(error.code, "unreachable");
 });
 
+embeddedTest("planZips() leaves no zip unmentioned: it is sent, failed or left", async () => {
+  await using place = await site("states", 4);
+  const { ledger, dir, slug, pseudonyms: [done = "", exported = "", queued = "", twice = ""], share } = place;
+  for (const pseudonym of [exported, queued]) {
+    await new Uploader(ledger, share).uploadImage(`${dir}/images/${pseudonym}.zip`, pseudonym, slug);
+  }
+  await Deno.writeFile(`${dir}/images/${exported}.zip`, randomBytes(7));
+  const [image] = await ledger.imagesOf([queued]);
+  await ledger.unexport(image?.imageId ?? 0, "queued");
+  await Deno.copyFile(`${dir}/images/${twice}.zip`, `${dir}/exports/${twice}.zip`);
+
+  const { files, failed, left } = await planZips(ledger, await findZips([`${dir}/images`, `${dir}/exports`]));
+
+  assertEquals(files.map(({ source }) => source), [`${dir}/images/${done}.zip`, `${dir}/images/${twice}.zip`]);
+  assertEquals(left, [{ path: `${slug}/${exported}.zip`, reason: "its study is exported already" }]);
+  assertEquals(failed.map(({ path }) => path), [`${dir}/exports/${twice}.zip`, `${slug}/${queued}.zip`]);
+  assertStringIncludes(failed[1]?.reason ?? "", "its study is queued, not done");
+});
+
+embeddedTest("planZips() tells the folder and number of zips that the ledger does not know, and no name", async () => {
+  await using place = await site("strangers", 1);
+  const { ledger, dir } = place;
+  for (const path of ["images/MRNSEED1", "images/MRNSEED2", "exports/MRNSEED2"]) {
+    await Deno.writeTextFile(`${dir}/${path}.zip`, "x");
+  }
+
+  const { files, failed } = await planZips(ledger, await findZips([`${dir}/images`, `${dir}/exports`]));
+
+  assertEquals([files.length, failed.map(({ path }) => path)], [1, [`${dir}/images`, `${dir}/exports`]]);
+  assertStringIncludes(failed[0]?.reason ?? "", "Cannot upload 2 zips of this folder");
+  assertStringIncludes(failed[1]?.reason ?? "", "Cannot upload 1 zip of this folder");
+  assertNotMatch(JSON.stringify(failed), /MRNSEED/);
+});
+
+/** A share that takes nothing, for that reason, and calls back at each try. */
+function refusing(share: Destination, code: UploadErrorCode, onTry: () => void): Destination {
+  return new Proxy(share, {
+    get: (target, name) =>
+      name === "put"
+        ? () => (onTry(), Promise.reject(new UploadError(code, "Cannot upload: no")))
+        : Reflect.get(target, name, target),
+  });
+}
+
+for (
+  const [code, least] of [
+    ["no-space", [2, 4, 8]], // the whole look waits
+    ["verification-failed", [2, 3, 5]], // one zip rests for 1, 2 and 4 looks
+  ] as const
+) {
+  embeddedTest(`watchImages() waits longer after each ${code}`, async () => {
+    await using place = await site("waits", 1);
+    const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
+    await writeZip(`${dir}/images/${pseudonym}.zip`);
+    const abort = new AbortController();
+    const times: number[] = [];
+    const destination = refusing(share, code, () => {
+      times.push(performance.now());
+      if (times.length === 4) abort.abort();
+    });
+
+    await watchImages(ledger, [`${dir}/images`], destination, {
+      signal: abort.signal,
+      projectSlug: slug,
+      intervalMs: 20,
+    });
+
+    for (const [at, intervals] of least.entries()) {
+      assertGreater((times[at + 1] ?? 0) - (times[at] ?? 0), 20 * intervals - 5);
+    }
+  });
+}
+
+embeddedTest("watchImages() goes on where a folder is gone, and tells so once", async () => {
+  await using place = await site("gone", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym = ""] } = place;
+  await writeZip(`${dir}/images/${pseudonym}.zip`);
+  const abort = new AbortController();
+  const problems: string[] = [];
+
+  const { sent } = await watchImages(ledger, [`${dir}/gone`, `${dir}/images`], share, {
+    signal: abort.signal,
+    intervalMs: 20,
+    onProblem: ({ path }) => problems.push(path),
+    onRound: () => abort.abort(),
+  });
+
+  assertEquals([sent, problems], [1, [`${dir}/gone`]]);
+});
+
 embeddedTest("sendFile() goes on where a process was cut off, by what the ledger knows", async () => {
   await using place = await site("resumed", 0);
   const { ledger, dir, slug, share } = place;
@@ -165,6 +268,22 @@ embeddedTest("sendFile() goes on where a process was cut off, by what the ledger
 
   assertEquals([receipt.resumed, receipt.bytes], [32 * MB, 40 * MB]);
   assertEquals(await ledger.findPart(share.name, path), undefined);
+});
+
+embeddedTest("sendFile() sends a file whose progress cannot be noted", async () => {
+  await using place = await site("unnoted", 0);
+  const { dir, slug, share } = place;
+  class Forgetful extends Ledger {
+    override notePart(): Promise<void> {
+      return Promise.reject(new Error("the ledger is away"));
+    }
+  }
+  await Deno.writeFile(`${dir}/large.zip`, randomBytes(20 * MB));
+  assert(opening !== undefined);
+
+  const { receipt } = await sendFile(new Forgetful(await opening), share, `${dir}/large.zip`, `${slug}/large.zip`);
+
+  assertEquals(receipt.bytes, 20 * MB);
 });
 
 embeddedTest("Uploader.uploadImage() takes a path or a stream, and only studies that are done", async () => {
@@ -203,8 +322,53 @@ embeddedTest("Uploader.uploadTags() sends a DICOM JSON file beside the zip, or n
   assertEquals((await ledger.findTransfer(share.name, `${slug}/${pseudonym}.json`))?.sha256, receipt.sha256);
   const named = { "00100010": { vr: "PN", Value: [{ Alphabetic: "MRNSEED^A" }] } };
   const error = await assertRejects(() => uploader.uploadTags(named, "2.25.9", slug), UploadError);
-  assertStringIncludes(error.message, "PatientName");
+  assertStringIncludes(error.message, "00100010");
   assertEquals(await listFiles(`${dir}/share`), [`${slug}/${pseudonym}.json`]);
+});
+
+embeddedTest("Uploader.uploadTags() sends those of studies that are done, and takes no path for a name", async () => {
+  await using place = await site("whose-tags", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  const uploader = new Uploader(ledger, share);
+  const tags = { "00080060": { vr: "CS", Value: ["CT"] } };
+
+  for (
+    const [code, project, name] of [
+      ["not-found", slug, "MRNSEED"],
+      ["not-found", "elsewhere", pseudonym],
+      ["invalid-name", slug, `below/${pseudonym}`],
+      ["invalid-name", `${slug}/below`, pseudonym],
+      ["invalid-name", `${slug}\\below`, pseudonym],
+    ] as const
+  ) {
+    const error = await assertRejects(() => uploader.uploadTags(tags, name, project), UploadError);
+    assertEquals(error.code, code);
+    assertNotMatch(error.message, /MRNSEED/);
+  }
+  assertEquals(await listFiles(`${dir}/share`), []);
+});
+
+embeddedTest("Uploader.uploadImage() can be aborted while its stream gives nothing", async () => {
+  await using place = await site("stalled", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  const uploader = new Uploader(ledger, share, { spoolDir: dir });
+  const abort = new AbortController();
+  let cancelled: unknown;
+  const source = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(new Uint8Array(10)),
+    // Asked for more, it gives nothing.
+    pull: () => void queueMicrotask(() => abort.abort(new Error("enough"))),
+    cancel: (reason) => void (cancelled = reason),
+  }, { highWaterMark: 1 });
+
+  await assertRejects(() => uploader.uploadImage(source, pseudonym, slug, { signal: abort.signal }), Error, "enough");
+
+  assertEquals(String(cancelled), "Error: enough");
+  assertEquals((await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort(), [
+    "exports",
+    "images",
+    "share",
+  ]);
 });
 
 embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all the rest is there", async () => {

@@ -114,7 +114,9 @@ async function upload(
     });
   }
   if (dirs.length === 0) return await uploadImages(ledger, config.imageDir, destination, task);
-  return await sendFiles(ledger, destination, await planZips(ledger, await findZips(dirs), task), task);
+  const plan = await planZips(ledger, await findZips(dirs), task);
+  if (plan.left.length > 0) screen.line(`  ${plan.left.length} zips are left out: their studies are exported already`);
+  return await sendFiles(ledger, destination, plan, task);
 }
 
 async function explain(
@@ -131,9 +133,11 @@ async function explain(
   const sending = files.filter(({ send }) => send);
   const bytes = sending.reduce((sum, file) => sum + file.bytes, 0);
   for (const { path, why, bytes } of files) screen.line(`  ${path} (${bytesText(bytes)}): ${why}`);
-  for (const { path, reason } of plan.failed) screen.line(`  ${path}: ${reason}`);
+  showUnsent(plan, screen);
   screen.line(`${sending.length} files (${bytesText(bytes)}) would be sent to ${destination.name}`);
-  if (json) print({ what, destination: destination.name, dryRun: true, files, failed: plan.failed });
+  if (json) {
+    print({ what, destination: destination.name, dryRun: true, files, failed: plan.failed, left: plan.left ?? [] });
+  }
 
   async function planOf(): Promise<UploadPlan> {
     if (what === "images") {
@@ -144,6 +148,10 @@ async function explain(
     const { files, manifests, failed } = await planParquet(ledger, config.exportDir, { ...selection, replace });
     return { files: [...files, ...manifests], failed };
   }
+}
+
+function showUnsent({ failed, left = [] }: UploadPlan, screen: Screen): void {
+  for (const { path, reason } of [...failed, ...left]) screen.line(`  ${path}: ${reason}`);
 }
 
 function foldersOf(dirs: readonly string[], imageDir: string): readonly string[] {
