@@ -23,7 +23,7 @@ export interface PutOptions {
   readonly knownSha256?: string;
   /**
    * What {@linkcode onPart} told of an earlier attempt. Its bytes are not sent again if the source still has that size and time and begins with bytes
-   * of that hash, and the unfinished file at the destination is at least as long.
+   * of that hash, and the unfinished file at the destination is at least as long. The whole is then compared by hash, read back if need be.
    */
   readonly part?: PartRecord;
   /** Called as a transfer goes on, every 16 MiB: whoever keeps the last record can resume after a crash. */

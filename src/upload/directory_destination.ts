@@ -61,8 +61,14 @@ export class DirectoryDestination implements Destination {
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
     const remote = remotePath("/", path);
     return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
-      const file = await SourceFile.open(source);
-      return await this.#put(file, remote, { ...options, signal });
+      const { part, ...anew } = options;
+      try {
+        return await this.#put(await SourceFile.open(source), remote, { ...options, signal });
+      } catch (error) {
+        // Something else was at the place of what an earlier attempt had left.
+        if (part === undefined || !isOtherContent(error)) throw error;
+        return await this.#put(await SourceFile.open(source), remote, { ...anew, signal });
+      }
     });
   }
 
@@ -183,6 +189,10 @@ export class DirectoryDestination implements Destination {
     await syncFolder(folder);
     return { ...receipt(source, remote), verifiedBy: "retrieved", skipped: false, resumed };
   }
+}
+
+function isOtherContent(error: unknown): boolean {
+  return error instanceof UploadError && error.code === "verification-failed";
 }
 
 function receipt(source: SourceFile, { path }: RemotePath): Pick<Receipt, "path" | "bytes" | "sha256"> {

@@ -36,7 +36,7 @@ export async function putFile(
   }
   const resumed = await begin(connection, source, remote, options);
   try {
-    const verifiedBy = await storePart(connection, source, remote, options);
+    const verifiedBy = await storePart(connection, source, remote, { ...options, resumed });
     await connection.rename(remote.part, remote.name);
     await expectSize(connection, remote.name, source.bytes, remote.path);
     return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: false, resumed };
@@ -75,14 +75,16 @@ async function storePart(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  options: PutOptions & { readonly pace?: Pace | undefined },
+  options: PutOptions & { readonly pace?: Pace | undefined; readonly resumed: number },
 ): Promise<Verification> {
   await connection.store(source.stream(options), remote.part);
   await source.assertUnchanged();
   await expectSize(connection, remote.part, source.bytes, remote.path);
-  const sha256 = await connection.sha256(remote.part, source.bytes);
-  if (sha256 === undefined) return "size";
-  if (sha256 === source.sha256) return "sha256";
+  const theirs = await connection.sha256(remote.part, source.bytes);
+  if (theirs === undefined && options.resumed === 0) return "size";
+  // What an earlier attempt left was trusted by its length: without the server's hash it is read back.
+  const sha256 = theirs ?? await connection.retrieveSha256(remote.part);
+  if (sha256 === source.sha256) return theirs === undefined ? "retrieved" : "sha256";
   throw new UploadError(
     "verification-failed",
     `Cannot upload '${remote.path}': it arrived with another SHA-256; try again`,
