@@ -115,7 +115,11 @@ export class FtpsDestination implements Destination {
   /** As {@linkcode Destination.list}. */
   async list(folder: string, options: CallOptions = {}): Promise<readonly RemoteFile[]> {
     const remote = remotePath(this.#options.basePath, folder);
-    const files = await this.#call(`list '${remote.path}' at`, options, (connection) => connection.list(remote.path));
+    const files = await this.#call(
+      `list '${remote.path}' at`,
+      options,
+      (connection) => connection.list(this.#options.basePath, folder.split("/")),
+    );
     return [...files].map(([name, bytes]) => ({ path: `${folder}/${name}`, bytes }));
   }
 

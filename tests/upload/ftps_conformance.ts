@@ -282,6 +282,17 @@ export function ftpsConformance(
         assertEquals(await Array.fromAsync(Deno.readDir(`${workbench.server.files}/locked`)), []);
       });
 
+      test("list() says that a folder is denied, itself or below", async (workbench) => {
+        await using destination = await workbench.open({ attempts: 1 });
+        await destination.put(await workbench.file(1), "project/a.zip");
+        await Deno.mkdir(`${workbench.server.files}/project/locked`, { mode: 0o700 });
+
+        await assertFails("permission-denied", () => destination.list("project"));
+        await assertFails("permission-denied", () => destination.list("project/locked"));
+
+        assertEquals(await destination.list("project/nothing"), []);
+      });
+
       test("put() tries again after the server's process was killed", async (workbench) => {
         const { killSessions } = workbench.server;
         assert(killSessions);
