@@ -116,7 +116,7 @@ export async function checkProject(
   for (const path of there.keys()) {
     if (expected.has(path)) continue;
     if (isPartName(path.split("/").at(-1) ?? "")) {
-      add("dsh", "unfinished", path, "the next upload of it goes on or removes it");
+      add("dsh", "unfinished", path, "an upload goes on with it, or was cut off: then remove it there");
     } else add("dsh", "extra", path, "the ledger did not send it: see who did");
   }
   return { agreed, disagreements: found.sort((a, b) => a.path < b.path ? -1 : Number(a.path > b.path)) };

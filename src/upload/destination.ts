@@ -3,6 +3,8 @@
  * data, to be kept as JSON.
  */
 export interface PartRecord {
+  /** Name of the unfinished file, beside where the file is to be. */
+  readonly name: string;
   /** Size and time of last change of the source when it was begun. */
   readonly source: string;
   /** Bytes from the start that were handed over. */
@@ -17,7 +19,7 @@ export interface PutOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes of this file that were handed to the connection so far. Begins again at 0 where a transfer is tried again. */
   readonly onProgress?: (bytes: number) => void;
-  /** Whether another file with this name is replaced. @default {false} */
+  /** Whether another file with this name is replaced, one included that comes while this one is on its way. @default {false} */
   readonly replace?: boolean;
   /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where the destination has no hashes. */
   readonly knownSha256?: string;

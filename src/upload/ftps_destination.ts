@@ -97,6 +97,8 @@ export class FtpsDestination implements Destination {
       } catch (error) {
         // A server that would not take the file up from the middle may from its start.
         if (error instanceof FTPError && !moved) part = undefined;
+        // It may be the same next time where the server does not let it be removed.
+        if (error instanceof UploadError && error.code === "verification-failed") part = undefined;
         moved = false;
         throw error;
       }

@@ -298,14 +298,14 @@ onEachEngine((engine) => {
   check("notePart() keeps how far a transfer came, by destination and path", async () => {
     const { ledger, project } = await withProject(engine, 0);
     const path = `${project}/x.zip`;
-    const part = { source: "10,20", bytes: 16, sha256: "a".repeat(64) };
+    const part = { name: ".x.zip.0badcafe.part", source: "10,20", bytes: 16, sha256: "a".repeat(64) };
     assertEquals(await ledger.findPart("dsh:21", path), undefined);
 
     await ledger.notePart("dsh:21", path, part);
-    await ledger.notePart("dsh:21", path, { ...part, bytes: 32 });
+    await ledger.notePart("dsh:21", path, { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
     await ledger.notePart("other:21", path, part);
 
-    assertEquals(await ledger.findPart("dsh:21", path), { ...part, bytes: 32 });
+    assertEquals(await ledger.findPart("dsh:21", path), { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
     await ledger.forgetPart("dsh:21", path);
     await ledger.forgetPart("dsh:21", path);
     assertEquals([await ledger.findPart("dsh:21", path), await ledger.findPart("other:21", path)], [undefined, part]);

@@ -3,6 +3,7 @@
 create table pixl_pipeline.upload_part (
   destination text not null,
   path text not null,
+  name text not null,
   source text not null,
   bytes bigint not null check (bytes >= 0),
   sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
