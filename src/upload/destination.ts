@@ -21,7 +21,7 @@ export interface PutOptions {
   readonly onProgress?: (bytes: number) => void;
   /** Whether another file with this name is replaced, one included that comes while this one is on its way. @default {false} */
   readonly replace?: boolean;
-  /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where the destination has no hashes. */
+  /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where a server has no hashes. */
   readonly knownSha256?: string;
   /**
    * What {@linkcode onPart} told of an earlier attempt. Its bytes are not sent again if the source still has that size and time and begins with bytes

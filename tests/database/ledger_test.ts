@@ -414,7 +414,7 @@ onEachEngine((engine) => {
     assertEquals(await ledger.findTransfer("dsh:21", `p/${id}.zip`), undefined);
   });
 
-  check("findTransfer() gives the last content of a path; rows never change", async () => {
+  check("findTransfer() gives the last content of a path, also one that came back; rows never change", async () => {
     const { sql, ledger, project, extractId } = await withProject(engine, 0);
     const path = `${project}/person.parquet`;
     const transfer = {
@@ -431,6 +431,10 @@ onEachEngine((engine) => {
     await ledger.recordTransfer({ ...transfer, sha256: "b".repeat(64) });
     const found = await ledger.findTransfer("dsh:21", path);
     assertEquals([found?.sha256, found?.bytes, found?.extractId], ["b".repeat(64), 2 ** 40, extractId]);
+    const rows = async () => (await sql`select from pixl_pipeline.transfer where path = ${path}`).length;
+    assertEquals(await rows(), 2);
+    await Promise.all([1, 2, 3].map(() => ledger.recordTransfer(transfer)));
+    assertEquals([(await ledger.findTransfer("dsh:21", path))?.sha256, await rows()], [transfer.sha256, 3]);
     assertEquals(await ledger.findTransfer("dsh:22", path), undefined);
     for (const change of ["update pixl_pipeline.transfer set bytes = 0", "delete from pixl_pipeline.transfer"]) {
       await assertRejects(async () => await sql.unsafe(change), Error, "never changed");
