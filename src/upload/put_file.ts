@@ -25,8 +25,17 @@ export async function putFile(
   options: AttemptOptions,
 ): Promise<Receipt> {
   await connection.enter(remote.folder);
-  const present = await findSame(connection, source, remote, options);
-  if (present !== undefined) return present;
+  let present: Receipt | undefined;
+  try {
+    present = await findSame(connection, source, remote, options);
+  } catch (error) {
+    if (!connection.closed) await connection.remove(remote.part).catch(() => {}); // as below
+    throw error;
+  }
+  if (present !== undefined) {
+    await connection.remove(remote.part); // an attempt before this one may have left it when its connection broke
+    return present;
+  }
   const { name, resumed } = await begin(connection, source, remote, options);
   let isKnown = resumed > 0;
   const { onPart, ...rest } = options;
