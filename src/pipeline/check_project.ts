@@ -27,7 +27,7 @@ export interface CheckOptions {
   readonly exportDir: string;
   /** Holds `<pseudonym>.zip`. */
   readonly imageDir: string;
-  /** Studies that the ledger calls exported but are not at the destination are sent, or asked for, again. @default {false} */
+  /** Studies that the ledger says were sent to this destination but are not there are sent, or asked for, again. @default {false} */
   readonly repair?: boolean;
   /** Stops it. */
   readonly signal?: AbortSignal;
@@ -76,7 +76,8 @@ export async function checkProject(
         add("local", "missing", path, "bring its zip, or ask for the study again");
       }
     } else if (state !== "exported") continue; // it is being asked for again
-    else if (remote === undefined) await addMissing(imageId, pseudo_study_uid, path);
+    else if (remote === undefined && record !== undefined) await addMissing(imageId, pseudo_study_uid, path);
+    else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);
     else if (record === undefined) {
       add(
         "ledger",
@@ -115,7 +116,7 @@ export async function checkProject(
   for (const path of there.keys()) {
     if (expected.has(path)) continue;
     if (isPartName(path.split("/").at(-1) ?? "")) {
-      add("dsh", "unfinished", path, "the next upload of it goes on or removes it");
+      add("dsh", "unfinished", path, "an upload goes on with it, or was cut off: then remove it there");
     } else add("dsh", "extra", path, "the ledger did not send it: see who did");
   }
   return { agreed, disagreements: found.sort((a, b) => a.path < b.path ? -1 : Number(a.path > b.path)) };
@@ -138,6 +139,8 @@ export async function checkProject(
     }
   }
 }
+
+const SENT_ELSEWHERE = "no transfer to this destination is recorded: look where it was sent";
 
 const WRONG_THERE = "it is not what was verified there: see who changed it, remove it there, and check again";
 

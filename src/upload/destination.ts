@@ -3,6 +3,8 @@
  * data, to be kept as JSON.
  */
 export interface PartRecord {
+  /** Name of the unfinished file, beside where the file is to be. */
+  readonly name: string;
   /** Size and time of last change of the source when it was begun. */
   readonly source: string;
   /** Bytes from the start that were handed over. */
@@ -17,13 +19,13 @@ export interface PutOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes of this file that were handed to the connection so far. Begins again at 0 where a transfer is tried again. */
   readonly onProgress?: (bytes: number) => void;
-  /** Whether another file with this name is replaced. @default {false} */
+  /** Whether another file with this name is replaced, one included that comes while this one is on its way. @default {false} */
   readonly replace?: boolean;
-  /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where the destination has no hashes. */
+  /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where a server has no hashes. */
   readonly knownSha256?: string;
   /**
    * What {@linkcode onPart} told of an earlier attempt. Its bytes are not sent again if the source still has that size and time and begins with bytes
-   * of that hash, and the unfinished file at the destination is at least as long.
+   * of that hash, and the unfinished file at the destination is at least as long. The whole is then compared by hash, read back if need be.
    */
   readonly part?: PartRecord;
   /** Called as a transfer goes on, every 16 MiB: whoever keeps the last record can resume after a crash. */

@@ -1,12 +1,12 @@
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { link, mkdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile, Verification } from "./destination.ts";
 import { asFolderError } from "./directory_errors.ts";
 import { entriesOf, hashOf, sizeOf, syncFolder, write } from "./directory_files.ts";
 import { UploadError } from "./errors.ts";
 import type { Pace } from "./pace.ts";
-import { isPlainName, type RemotePath, remotePath } from "./remote_path.ts";
-import { SourceFile } from "./source_file.ts";
+import { isPartNameOf, isPlainName, type RemotePath, remotePath } from "./remote_path.ts";
+import { type ReadSoFar, SourceFile } from "./source_file.ts";
 
 /**
  * A folder, such as a mounted share of the data safe haven. Files are written under a temporary name, forced to the disk, read back and renamed. A system
@@ -57,8 +57,14 @@ export class DirectoryDestination implements Destination {
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
     const remote = remotePath("/", path);
     return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
-      const file = await SourceFile.open(source);
-      return await this.#put(file, remote, { ...options, signal });
+      const { part, ...anew } = options;
+      try {
+        return await this.#put(await SourceFile.open(source), remote, { ...options, signal });
+      } catch (error) {
+        // Something else was at the place of what an earlier attempt had left.
+        if (part === undefined || !isOtherContent(error)) throw error;
+        return await this.#put(await SourceFile.open(source), remote, { ...anew, signal });
+      }
     });
   }
 
@@ -143,42 +149,114 @@ export class DirectoryDestination implements Destination {
   }
 
   async #put(source: SourceFile, remote: RemotePath, options: PutOptions & { signal: AbortSignal }): Promise<Receipt> {
-    const [folder, final, part] = [
-      join(this.name, remote.folder),
-      join(this.name, remote.path),
-      join(this.name, remote.folder, remote.part),
-    ];
-    const present = await sizeOf(final);
-    if (present !== undefined) {
-      const verifiedBy = present === source.bytes ? await sameContent(source, final, options) : undefined;
-      if (verifiedBy) return { ...receipt(source, remote), verifiedBy, skipped: true, resumed: 0 };
-      if (!options.replace) {
-        throw new UploadError(
-          "exists-different",
-          `Cannot write '${final}': another file with this name is there: remove it or ask to replace it`,
-        );
-      }
-    }
+    const [folder, final] = [join(this.name, remote.folder), join(this.name, remote.path)];
+    const present = await findSame(source, final, remote, options);
+    if (present !== undefined) return present;
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const there = options.part === undefined ? undefined : await sizeOf(part);
-    if (there === undefined || !await source.resume(options.part, there, options.signal)) {
-      await rm(part, { force: true });
-    }
+    const name = await begin(source, folder, remote, options);
+    const part = join(folder, name);
     const resumed = source.offset;
+    let isKnown = resumed > 0;
+    const { onPart, ...rest } = options;
+    const told = {
+      ...rest,
+      pace: this.#pace,
+      ...(onPart && {
+        onPart(read: ReadSoFar) {
+          isKnown = true;
+          onPart({ ...read, name });
+        },
+      }),
+    };
     try {
-      await write(source, part, { ...options, pace: this.#pace });
+      await write(source, part, told);
       await source.assertUnchanged();
       if (await hashOf(part, options.signal) !== source.sha256) {
         throw new UploadError("verification-failed", `Cannot write '${final}': it arrived otherwise; try again`);
       }
+      const rival = options.replace
+        ? void await rename(part, final)
+        : await publish(source, part, remote, final, options);
+      await syncFolder(folder);
+      return rival ?? { ...receipt(source, remote), verifiedBy: "retrieved", skipped: false, resumed };
     } catch (error) {
-      if (!options.signal.aborted) await rm(part, { force: true }).catch(() => {}); // the first error is the one to tell
+      const isWanted = options.signal.aborted || isInterruption(error);
+      if (!(isKnown && isWanted)) await rm(part, { force: true }).catch(() => {}); // the first error is the one to tell
       throw error;
     }
-    await rename(part, final);
-    await syncFolder(folder);
-    return { ...receipt(source, remote), verifiedBy: "retrieved", skipped: false, resumed };
   }
+}
+
+/** @returns The receipt of the file that is there, if it is the same. @throws {UploadError} `exists-different` if it may not be replaced. */
+async function findSame(
+  source: SourceFile,
+  final: string,
+  remote: RemotePath,
+  options: PutOptions & { signal: AbortSignal },
+): Promise<Receipt | undefined> {
+  const present = await sizeOf(final);
+  if (present === undefined) return undefined;
+  const verifiedBy = present === source.bytes ? await sameContent(source, final, options) : undefined;
+  if (verifiedBy) return { ...receipt(source, remote), verifiedBy, skipped: true, resumed: 0 };
+  if (options.replace) return undefined;
+  throw new UploadError(
+    "exists-different",
+    `Cannot write '${final}': another file with this name is there: remove it or ask to replace it`,
+  );
+}
+
+/** Makes the unfinished file one that can be written. @returns Its name. */
+async function begin(
+  source: SourceFile,
+  folder: string,
+  remote: RemotePath,
+  { part, signal }: PutOptions,
+): Promise<string> {
+  if (part === undefined || !isPartNameOf(part.name, remote.name)) return remote.part;
+  const there = await sizeOf(join(folder, part.name));
+  if (there === undefined) return remote.part;
+  if (await source.resume(part, there, signal)) return part.name;
+  await rm(join(folder, part.name), { force: true });
+  return remote.part;
+}
+
+/** Links of one file to two names are not known to every share. */
+const NO_LINKS: readonly string[] = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EACCES"];
+
+/**
+ * Gives a whole file its final name, unless somebody else was first: a link, unlike renaming, never replaces. Where there are no links it is looked up
+ * right before.
+ *
+ * @returns The receipt of the other file, if it is the same.
+ */
+async function publish(
+  source: SourceFile,
+  part: string,
+  remote: RemotePath,
+  final: string,
+  options: PutOptions & { signal: AbortSignal },
+): Promise<Receipt | undefined> {
+  let rival: Receipt | undefined;
+  try {
+    await link(part, final);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    if (code !== "EEXIST" && !NO_LINKS.includes(code)) throw error;
+    rival = await findSame(source, final, remote, options);
+    if (rival === undefined) return void await rename(part, final);
+  }
+  await rm(part);
+  return rival;
+}
+
+/** Whether what has arrived may be continued. */
+function isInterruption(error: unknown): boolean {
+  const own = asFolderError(error, "write");
+  return own instanceof UploadError && own.retryable && !isOtherContent(own);
+}
+
+function isOtherContent(error: unknown): boolean {
+  return error instanceof UploadError && error.code === "verification-failed";
 }
 
 function receipt(source: SourceFile, { path }: RemotePath): Pick<Receipt, "path" | "bytes" | "sha256"> {
@@ -188,10 +266,9 @@ function receipt(source: SourceFile, { path }: RemotePath): Pick<Receipt, "path"
 async function sameContent(
   source: SourceFile,
   final: string,
-  options: PutOptions & { signal: AbortSignal },
+  options: { readonly signal: AbortSignal },
 ): Promise<Verification | undefined> {
   const sha256 = await source.hash(options.signal);
   await source.assertUnchanged();
-  if (options.knownSha256?.toLowerCase() === sha256) return "record";
   return await hashOf(final, options.signal) === sha256 ? "retrieved" : undefined;
 }

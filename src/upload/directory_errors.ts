@@ -7,6 +7,7 @@ const CODES: ReadonlyMap<string, readonly [UploadErrorCode, string]> = new Map([
   ["EDQUOT", ["no-space", "make room there"]],
   ["EFBIG", ["no-space", "use a file system that takes files of this size"]],
   ["ETIMEDOUT", ["timeout", "try again; if it stays, see whether the share's server answers"]],
+  ["ENOENT", ["interrupted", "try again; if it stays, see who moves or removes files there"]],
   ["ESTALE", ["interrupted", "try again; if it stays, mount the share anew"]],
   ["EIO", ["interrupted", "try again; if it stays, see to the disk or the share"]],
 ]);

@@ -1,9 +1,7 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir } from "node:fs/promises";
-import type { PutOptions } from "./destination.ts";
-import type { Pace } from "./pace.ts";
-import type { SourceFile } from "./source_file.ts";
+import type { ReadOptions, SourceFile } from "./source_file.ts";
 
 /** Measured for sources too. */
 const CHUNK_BYTES = 256 * 1024;
@@ -12,7 +10,7 @@ const CHUNK_BYTES = 256 * 1024;
 export async function write(
   source: SourceFile,
   part: string,
-  options: PutOptions & { readonly signal: AbortSignal; readonly pace: Pace | undefined },
+  options: ReadOptions & { readonly signal: AbortSignal },
 ): Promise<void> {
   let at = source.offset;
   // Never through a link that somebody put there.

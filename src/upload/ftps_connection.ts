@@ -141,17 +141,33 @@ export class FtpsConnection {
     return hash.digest("hex");
   }
 
-  /** Every file below a folder, however deep, by path below it. @param folder Absolute. */
-  async list(folder: string): Promise<Map<string, number>> {
+  /**
+   * Every file below a folder, however deep, by path below it; none if there is no such folder.
+   *
+   * @param base Absolute; must be there.
+   * @param names The folder's names below that.
+   */
+  async list(base: string, names: readonly string[]): Promise<Map<string, number>> {
     const files = new Map<string, number>();
     this.#folder = undefined;
+    // LIST with a path treats blanks and dashes differently from server to server; without one it cannot.
+    await this.#client.send(`CWD ${base}`);
+    let folder = base.replace(/\/+$/, "");
+    for (const name of names) {
+      folder += `/${name}`;
+      const refusal = await this.#change(folder);
+      if (refusal === undefined) continue;
+      // 550 is said of what is missing and of what is denied: the folder above tells them apart.
+      if (refusal.code !== 550 || (await this.#client.list()).some((entry) => entry.name === name)) throw refusal;
+      return files;
+    }
     const visit = async (below: string): Promise<void> => {
-      // LIST with a path treats blanks and dashes differently from server to server; without one it cannot.
-      if ((await this.#client.sendIgnoringError(`CWD ${folder}${below}`)).code >= 300) return;
       for (const { name, size, isDirectory, isFile } of await this.#client.list()) {
         if (!isPlainName(name)) continue; // what a server says must not steer a command; we never send such a name
-        if (isDirectory) await visit(`${below}/${name}`);
-        else if (isFile) files.set(`${below}/${name}`.slice(1), size);
+        if (isFile) files.set(`${below}${name}`, size);
+        if (!isDirectory) continue;
+        await this.#client.send(`CWD ${folder}/${below}${name}`);
+        await visit(`${below}${name}/`);
       }
     };
     await visit("");
@@ -213,6 +229,17 @@ export class FtpsConnection {
     if (refusal instanceof FTPError) return refusal;
     this.abort();
     return undefined;
+  }
+
+  /** @returns The refusal, if it is one. */
+  async #change(folder: string): Promise<FTPError | undefined> {
+    try {
+      await this.#client.send(`CWD ${folder}`);
+      return undefined;
+    } catch (error) {
+      if (error instanceof FTPError) return error;
+      throw error;
+    }
   }
 
   async #patiently(command: string, bytes: number): Promise<string> {

@@ -97,6 +97,8 @@ export class FtpsDestination implements Destination {
       } catch (error) {
         // A server that would not take the file up from the middle may from its start.
         if (error instanceof FTPError && !moved) part = undefined;
+        // It may be the same next time where the server does not let it be removed.
+        if (error instanceof UploadError && error.code === "verification-failed") part = undefined;
         moved = false;
         throw error;
       }
@@ -115,7 +117,11 @@ export class FtpsDestination implements Destination {
   /** As {@linkcode Destination.list}. */
   async list(folder: string, options: CallOptions = {}): Promise<readonly RemoteFile[]> {
     const remote = remotePath(this.#options.basePath, folder);
-    const files = await this.#call(`list '${remote.path}' at`, options, (connection) => connection.list(remote.path));
+    const files = await this.#call(
+      `list '${remote.path}' at`,
+      options,
+      (connection) => connection.list(this.#options.basePath, folder.split("/")),
+    );
     return [...files].map(([name, bytes]) => ({ path: `${folder}/${name}`, bytes }));
   }
 
@@ -123,13 +129,16 @@ export class FtpsDestination implements Destination {
   async rename(from: string, to: string, options: CallOptions = {}): Promise<void> {
     const [source, target] = [remotePath(this.#options.basePath, from), remotePath(this.#options.basePath, to)];
     const doing = `rename '${source.path}' to '${target.path}' at`;
+    let asked: number | undefined; // size of the file that an attempt, whose answer may be lost, was about to rename
     await this.#call(doing, options, async (connection) => {
-      const bytes = await connection.size(source.path);
-      const taken = await connection.size(target.path) !== undefined;
-      if (bytes === undefined && taken) return; // an attempt whose answer was lost
+      const [bytes, taken] = [await connection.size(source.path), await connection.size(target.path)];
+      if (bytes === undefined && taken !== undefined && taken === asked) return;
       if (bytes === undefined) throw new UploadError("not-found", `Cannot ${doing} ${this.name}: it is not there`);
-      if (taken) throw new UploadError("exists-different", `Cannot ${doing} ${this.name}: the new name is taken`);
+      if (taken !== undefined) {
+        throw new UploadError("exists-different", `Cannot ${doing} ${this.name}: the new name is taken`);
+      }
       await connection.enter(target.folder);
+      asked = bytes;
       await connection.rename(source.path, target.path);
     });
   }

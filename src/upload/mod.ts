@@ -1,7 +1,7 @@
 /**
  * Upload of finished files to a data safe haven: whole, verified and under their final name, or not at all.
  *
- * {@linkcode FtpsDestination} speaks FTP over TLS. For each file: folders are made, the content goes to `.NAME.part` while its SHA-256 is taken,
+ * {@linkcode FtpsDestination} speaks FTP over TLS. For each file: folders are made, the content goes to `.NAME.<random>.part` while its SHA-256 is taken,
  * size (and hash, where the server has one) are compared, and only then is it renamed to `NAME`. A file that is there already is recognised and
  * not sent again; another file with that name is never replaced unasked. {@linkcode FtpsPool} does the same over several connections,
  * {@linkcode DirectoryDestination} in a folder.

@@ -3,8 +3,11 @@ import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
 import type { FtpsConnection } from "./ftps_connection.ts";
 import type { Pace } from "./pace.ts";
-import type { RemotePath } from "./remote_path.ts";
-import type { SourceFile } from "./source_file.ts";
+import { isPartNameOf, type RemotePath } from "./remote_path.ts";
+import type { ReadOptions, ReadSoFar, SourceFile } from "./source_file.ts";
+
+/** How one attempt goes. */
+type AttemptOptions = PutOptions & { readonly pace?: Pace | undefined };
 
 /**
  * One attempt to put a file: under a temporary name in its folder, verified, and only then renamed.
@@ -12,57 +15,110 @@ import type { SourceFile } from "./source_file.ts";
  * What an earlier attempt left is continued from a place that `options.part` vouches for, else removed first: a server that has not noticed a broken
  * connection may still be writing it, and then has a file of its own. One that is continued is written at offsets (REST, not APPE), so that such a late
  * writer puts the same bytes in the same places.
+ *
+ * FTP renames over what is there. So it is looked up right before; another program that renames between these two commands is not noticed.
  */
 export async function putFile(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  options: PutOptions & { readonly pace?: Pace | undefined },
+  options: AttemptOptions,
 ): Promise<Receipt> {
   await connection.enter(remote.folder);
-  const present = await connection.size(remote.name);
-  if (present !== undefined) {
-    const verifiedBy = present === source.bytes ? await sameContent(connection, source, remote, options) : undefined;
-    if (verifiedBy !== undefined) {
-      return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: true, resumed: 0 };
-    }
-    if (!options.replace) {
-      throw new UploadError(
-        "exists-different",
-        `Cannot upload '${remote.path}': another file with this name is there (${present} bytes, not the ${source.bytes} ` +
-          "of the source or not the same): remove it or ask to replace it",
-      );
-    }
-  }
-  const resumed = await begin(connection, source, remote, options);
+  let present: Receipt | undefined;
   try {
-    const verifiedBy = await storePart(connection, source, remote, options);
-    await connection.rename(remote.part, remote.name);
+    present = await findSame(connection, source, remote, options);
+  } catch (error) {
+    if (!connection.closed) await connection.remove(remote.part).catch(() => {}); // as below
+    throw error;
+  }
+  if (present !== undefined) {
+    await connection.remove(remote.part); // an attempt before this one may have left it when its connection broke
+    return present;
+  }
+  const { name, resumed } = await begin(connection, source, remote, options);
+  let isKnown = resumed > 0;
+  const { onPart, ...rest } = options;
+  const told = {
+    ...rest,
+    resumed,
+    ...(onPart && {
+      onPart(read: ReadSoFar) {
+        isKnown = true;
+        onPart({ ...read, name });
+      },
+    }),
+  };
+  try {
+    const verifiedBy = await storePart(connection, source, { ...remote, part: name }, told);
+    const rival = options.replace ? undefined : await findSame(connection, source, remote, options);
+    if (rival !== undefined) {
+      await connection.remove(name);
+      return rival;
+    }
+    await rename(connection, name, remote);
     await expectSize(connection, remote.name, source.bytes, remote.path);
     return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: false, resumed };
   } catch (error) {
     const cause = source.failure ?? error;
-    if (!connection.closed && !isInterruption(cause)) {
-      await connection.remove(remote.part).catch(() => {}); // the first error is the one to tell
+    if (!connection.closed && !(isKnown && isInterruption(cause))) {
+      await connection.remove(name).catch(() => {}); // the first error is the one to tell
     }
     throw cause;
   }
 }
 
-/** Makes the unfinished file one that can be written. @returns Bytes that need not be sent again. */
+/** @returns The receipt of the file that is there, if it is the same. @throws {UploadError} `exists-different` if it may not be replaced. */
+async function findSame(
+  connection: FtpsConnection,
+  source: SourceFile,
+  remote: RemotePath,
+  options: PutOptions,
+): Promise<Receipt | undefined> {
+  const present = await connection.size(remote.name);
+  if (present === undefined) return undefined;
+  const verifiedBy = present === source.bytes ? await sameContent(connection, source, remote, options) : undefined;
+  if (verifiedBy !== undefined) {
+    return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: true, resumed: 0 };
+  }
+  if (options.replace) return undefined;
+  throw new UploadError(
+    "exists-different",
+    `Cannot upload '${remote.path}': another file with this name is there (${present} bytes, not the ${source.bytes} ` +
+      "of the source or not the same): remove it or ask to replace it",
+  );
+}
+
+/** Makes the unfinished file one that can be written. @returns Its name, and the bytes that need not be sent again. */
 async function begin(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
   { part, signal }: PutOptions,
-): Promise<number> {
-  const there = part === undefined ? undefined : await connection.size(remote.part);
-  if (there !== undefined && await source.resume(part, there, signal)) {
-    if (await connection.restartAt(source.offset)) return source.offset;
-    source.rewind();
+): Promise<{ name: string; resumed: number }> {
+  if (part !== undefined && isPartNameOf(part.name, remote.name)) {
+    const there = await connection.size(part.name);
+    if (there !== undefined && await source.resume(part, there, signal)) {
+      if (await connection.restartAt(source.offset)) return { name: part.name, resumed: source.offset };
+      source.rewind();
+    }
+    await connection.remove(part.name);
   }
   await connection.remove(remote.part);
-  return 0;
+  return { name: remote.part, resumed: 0 };
+}
+
+async function rename(connection: FtpsConnection, part: string, remote: RemotePath): Promise<void> {
+  try {
+    await connection.rename(part, remote.name);
+  } catch (error) {
+    if (connection.closed || await connection.size(part) !== undefined) throw error;
+    throw new UploadError(
+      "interrupted",
+      `Cannot upload '${remote.path}': somebody has removed the unfinished file; try again`,
+      { cause: error },
+    );
+  }
 }
 
 /** Whether what has arrived may be continued. */
@@ -75,14 +131,16 @@ async function storePart(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  options: PutOptions & { readonly pace?: Pace | undefined },
+  options: ReadOptions & { readonly resumed: number },
 ): Promise<Verification> {
   await connection.store(source.stream(options), remote.part);
   await source.assertUnchanged();
   await expectSize(connection, remote.part, source.bytes, remote.path);
-  const sha256 = await connection.sha256(remote.part, source.bytes);
-  if (sha256 === undefined) return "size";
-  if (sha256 === source.sha256) return "sha256";
+  const theirs = await connection.sha256(remote.part, source.bytes);
+  if (theirs === undefined && options.resumed === 0) return "size";
+  // What an earlier attempt left was trusted by its length: without the server's hash it is read back.
+  const sha256 = theirs ?? await connection.retrieveSha256(remote.part);
+  if (sha256 === source.sha256) return theirs === undefined ? "retrieved" : "sha256";
   throw new UploadError(
     "verification-failed",
     `Cannot upload '${remote.path}': it arrived with another SHA-256; try again`,

@@ -8,7 +8,7 @@ export interface RemotePath {
   readonly folder: string;
   /** The final name in the folder. */
   readonly name: string;
-  /** The name until the file is whole and verified. */
+  /** The name until the file is whole and verified: `.NAME.<8 hex digits>.part`, another one each time, so that two uploads of a file do not meet. */
   readonly part: string;
 }
 
@@ -30,9 +30,9 @@ export function remotePath(base: string, relative: string): RemotePath {
   const names = relative.split("/");
   for (const name of [...folders, ...names]) checkName(name, relative);
   const name = names.at(-1) ?? "";
-  const part = `.${name}.part`;
+  const part = `.${name}.${crypto.randomUUID().slice(0, 8)}.part`;
   if (bytesOf(part) > MAX_NAME_BYTES) {
-    throw invalid(relative, `a file name must be shorter than ${MAX_NAME_BYTES - 5} bytes`);
+    throw invalid(relative, `a file name must be shorter than ${MAX_NAME_BYTES - 14} bytes`);
   }
   if (isPartName(name)) throw invalid(relative, "'.NAME.part' is kept for unfinished files");
   const folder = `/${[...folders, ...names.slice(0, -1)].join("/")}`;
@@ -52,6 +52,12 @@ export function isPlainName(name: string): boolean {
 /** Whether that is the name of an unfinished file. */
 export function isPartName(name: string): boolean {
   return /^\..*\.part$/.test(name);
+}
+
+/** Whether {@linkcode remotePath} could have given that name to the unfinished file of that final name. */
+export function isPartNameOf(part: string, name: string): boolean {
+  const id = part.slice(-13, -5);
+  return /^[0-9a-f]{8}$/.test(id) && part === `.${name}.${id}.part`;
 }
 
 function checkName(name: string, path: string): void {

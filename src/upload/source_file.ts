@@ -11,12 +11,15 @@ const CHUNK_BYTES = 256 * 1024;
 /** A transfer can go on from multiples of this. Smaller files begin anew. */
 export const PART_BYTES = 16 * 1024 * 1024;
 
+/** How far a file was read; see {@linkcode PartRecord}. */
+export type ReadSoFar = Omit<PartRecord, "name">;
+
 /** What is told while a file is read. */
 export interface ReadOptions {
   /** Called with the bytes read so far. */
   readonly onProgress?: (bytes: number) => void;
   /** Called after every {@linkcode PART_BYTES}. */
-  readonly onPart?: (part: PartRecord) => void;
+  readonly onPart?: (part: ReadSoFar) => void;
   /** How fast it may be read. */
   readonly pace?: Pace | undefined;
   /** Ends the waiting for that. */
@@ -76,7 +79,7 @@ export class SourceFile {
    * @param signal Stops reading.
    * @returns Whether {@linkcode stream} will begin at {@linkcode offset}, else it begins at 0.
    */
-  async resume(part: PartRecord | undefined, there: number, signal?: AbortSignal): Promise<boolean> {
+  async resume(part: ReadSoFar | undefined, there: number, signal?: AbortSignal): Promise<boolean> {
     if (part === undefined || part.source !== this.#version) return false;
     if (!(part.bytes > 0 && part.bytes <= there && there <= this.bytes)) return false;
     const hash = createHash("sha256");

@@ -299,14 +299,14 @@ onEachEngine((engine) => {
   check("notePart() keeps how far a transfer came, by destination and path", async () => {
     const { ledger, project } = await withProject(engine, 0);
     const path = `${project}/x.zip`;
-    const part = { source: "10,20", bytes: 16, sha256: "a".repeat(64) };
+    const part = { name: ".x.zip.0badcafe.part", source: "10,20", bytes: 16, sha256: "a".repeat(64) };
     assertEquals(await ledger.findPart("dsh:21", path), undefined);
 
     await ledger.notePart("dsh:21", path, part);
-    await ledger.notePart("dsh:21", path, { ...part, bytes: 32 });
+    await ledger.notePart("dsh:21", path, { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
     await ledger.notePart("other:21", path, part);
 
-    assertEquals(await ledger.findPart("dsh:21", path), { ...part, bytes: 32 });
+    assertEquals(await ledger.findPart("dsh:21", path), { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
     await ledger.forgetPart("dsh:21", path);
     await ledger.forgetPart("dsh:21", path);
     assertEquals([await ledger.findPart("dsh:21", path), await ledger.findPart("other:21", path)], [undefined, part]);
@@ -415,7 +415,7 @@ onEachEngine((engine) => {
     assertEquals(await ledger.findTransfer("dsh:21", `p/${id}.zip`), undefined);
   });
 
-  check("findTransfer() gives the last content of a path; rows never change", async () => {
+  check("findTransfer() gives the last content of a path, also one that came back; rows never change", async () => {
     const { sql, ledger, project, extractId } = await withProject(engine, 0);
     const path = `${project}/person.parquet`;
     const transfer = {
@@ -432,6 +432,10 @@ onEachEngine((engine) => {
     await ledger.recordTransfer({ ...transfer, sha256: "b".repeat(64) });
     const found = await ledger.findTransfer("dsh:21", path);
     assertEquals([found?.sha256, found?.bytes, found?.extractId], ["b".repeat(64), 2 ** 40, extractId]);
+    const rows = async () => (await sql`select from pixl_pipeline.transfer where path = ${path}`).length;
+    assertEquals(await rows(), 2);
+    await Promise.all([1, 2, 3].map(() => ledger.recordTransfer(transfer)));
+    assertEquals([(await ledger.findTransfer("dsh:21", path))?.sha256, await rows()], [transfer.sha256, 3]);
     assertEquals(await ledger.findTransfer("dsh:22", path), undefined);
     for (const change of ["update pixl_pipeline.transfer set bytes = 0", "delete from pixl_pipeline.transfer"]) {
       await assertRejects(async () => await sql.unsafe(change), Error, "never changed");

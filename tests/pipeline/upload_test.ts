@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { type Database, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
+import { checkProject } from "../../src/pipeline/check_project.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
 import { planZips, uploadImages } from "../../src/pipeline/upload_images.ts";
@@ -409,4 +410,28 @@ embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all t
   assert(!(await listFiles(`${dir}/share`)).includes(`${base}/manifest.json`));
   assertEquals((await uploader.uploadExport(parquetExport, { replace: true })).failed, []);
   assertEquals(await Deno.readTextFile(`${dir}/share/${base}/manifest.json`), "{ }");
+});
+
+embeddedTest("checkProject() sets back only what was sent to this destination", async () => {
+  await using place = await site("check", 2);
+  const { ledger, dir, slug, pseudonyms: [here = "", elsewhere = ""], share } = place;
+  const uploader = new Uploader(ledger, share);
+  await uploader.uploadImage(`${dir}/images/${here}.zip`, here, slug);
+  await Deno.remove(`${dir}/share/${slug}/${here}.zip`);
+  await Deno.mkdir(`${dir}/other`);
+  await using other = await DirectoryDestination.open(`${dir}/other`);
+  await new Uploader(ledger, other).uploadImage(`${dir}/images/${elsewhere}.zip`, elsewhere, slug);
+
+  const { disagreements } = await checkProject(ledger, share, slug, {
+    exportDir: `${dir}/exports`,
+    imageDir: `${dir}/images`,
+    repair: true,
+  });
+
+  const missing = disagreements.filter(({ path }) => path.endsWith(".zip"));
+  assertEquals(missing.map(({ side, problem, path, repaired }) => [side, problem, path, repaired]), [
+    ["dsh", "missing", `${slug}/${here}.zip`, true],
+    ["dsh", "missing", `${slug}/${elsewhere}.zip`, false],
+  ]);
+  assertEquals((await ledger.imagesOf([here, elsewhere])).map(({ state }) => state), ["done", "exported"]);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
 import type { Destination, PartRecord, Verification } from "../../src/upload/mod.ts";
 import { type ProgramName, testWith } from "../support/programs.ts";
-import { assertFails, assertSameBytes, randomBytes, sha256 } from "./workbench.ts";
+import { assertFails, assertSameBytes, partIn, partsIn, randomBytes, sha256 } from "./workbench.ts";
 
 const MB = 1 << 20;
 
@@ -58,7 +58,7 @@ export function destinationConformance(
         skipped: false,
         resumed: 0,
       });
-      assertEquals(await workbench.received(".study.zip.part"), undefined);
+      assertEquals(partsIn(workbench.files), []);
     });
   }
 
@@ -94,7 +94,8 @@ export function destinationConformance(
       knownSha256: await sha256(content),
     });
 
-    assertEquals(receipt.verifiedBy, found === "retrieved" ? "record" : found);
+    // A folder is always read.
+    assertEquals(receipt.verifiedBy, sent === "size" ? "record" : found);
     assert(receipt.skipped);
   });
 
@@ -112,7 +113,7 @@ export function destinationConformance(
       );
 
       await assertSameBytes(await workbench.received("study.zip"), there);
-      assertEquals(await workbench.received(".study.zip.part"), undefined);
+      assertEquals(partsIn(workbench.files), []);
     });
   }
 
@@ -127,20 +128,90 @@ export function destinationConformance(
     await assertSameBytes(await workbench.received("study.zip"), content);
   });
 
-  test("put() does not trust the part file of an earlier crash", async (workbench) => {
+  test("put() leaves the unfinished files of others alone", async (workbench) => {
     const left = randomBytes(2_000);
-    await workbench.plant(".study.zip.part", left);
-    // Stands for a server process that still has it open: it must not write into the new file, nor the other way round.
-    await Deno.link(`${workbench.files}/.study.zip.part`, `${workbench.files}/still-open`);
+    await workbench.plant(".study.zip.0badcafe.part", left);
     await using destination = await workbench.open();
     const content = randomBytes(1_000);
 
     await destination.put(await workbench.file(content), "study.zip");
 
-    await assertSameBytes(await workbench.received("still-open"), left);
-
+    await assertSameBytes(await workbench.received(".study.zip.0badcafe.part"), left);
     await assertSameBytes(await workbench.received("study.zip"), content);
-    assertEquals(await workbench.received(".study.zip.part"), undefined);
+    assertEquals(partsIn(workbench.files).length, 1);
+  });
+
+  test("put() begins a new file in place of one that it cannot go on with", async (workbench) => {
+    const source = await workbench.file(24 * MB);
+    const part = await interrupt(workbench, source);
+    // Stands for a server process that still has it open: it must not write into the new file, nor the other way round.
+    await Deno.link(partIn(`${workbench.files}/a`), `${workbench.files}/still-open`);
+    const left = await workbench.received("still-open");
+    await Deno.writeFile(source, randomBytes(24 * MB));
+    await using destination = await workbench.open();
+
+    await destination.put(source, "a/study.zip", { part });
+
+    assert(left !== undefined);
+    await assertSameBytes(await workbench.received("still-open"), left);
+    await assertSameBytes(await workbench.received("a/study.zip"), await Deno.readFile(source));
+    assertEquals(partsIn(`${workbench.files}/a`), []);
+  });
+
+  for (const isSame of [true, false]) {
+    test(`put() ${isSame ? "recognises" : "leaves alone"} ${isSame ? "the same" : "another"} file that comes meanwhile`, async (workbench) => {
+      const [content, other] = [randomBytes(8 * MB), randomBytes(8 * MB)];
+      const source = await workbench.file(content);
+      const { uid, gid } = await Deno.stat(workbench.files);
+      let isPlanted = false;
+      const plant = () => {
+        if (isPlanted) return;
+        isPlanted = true;
+        Deno.writeFileSync(`${workbench.files}/study.zip`, isSame ? content : other);
+        Deno.chownSync(`${workbench.files}/study.zip`, uid, gid);
+      };
+      await using destination = await workbench.open();
+      const put = () => destination.put(source, "study.zip", { onProgress: plant });
+
+      if (isSame) assertEquals((await put()).skipped, true);
+      else await assertFails("exists-different", put);
+
+      await assertSameBytes(await workbench.received("study.zip"), isSame ? content : other);
+      assertEquals(partsIn(workbench.files), []);
+    });
+  }
+
+  test("put() of two programs to one path: the file is whole whenever it is there, and of one of them", async (workbench) => {
+    await using one = await workbench.open();
+    await using two = await workbench.open();
+    const contents = [randomBytes(2 * MB), randomBytes(2 * MB)] as const;
+    const [first, second] = [await workbench.file(contents[0]), await workbench.file(contents[1])];
+    for (let round = 0; round < 8; round++) {
+      const sizes = new Set<number>();
+      const look = () => {
+        const [file] = [...Deno.readDirSync(workbench.files)].filter(({ name }) => name === `${round}.zip`);
+        if (file !== undefined) sizes.add(Deno.statSync(`${workbench.files}/${round}.zip`).size);
+      };
+      const watching = setInterval(look, 1);
+
+      const ends = await Promise.allSettled([
+        one.put(first, `${round}.zip`, { onProgress: look }),
+        two.put(second, `${round}.zip`, { onProgress: look }),
+      ]);
+
+      clearInterval(watching);
+      look();
+      assertEquals([...sizes], [2 * MB]);
+      const there = await sha256(await Deno.readFile(`${workbench.files}/${round}.zip`));
+      const receipts = ends.filter((end) => end.status === "fulfilled").map(({ value }) => value);
+      assert(receipts.some((receipt) => receipt.sha256 === there));
+      // In a folder nobody can come between looking and renaming.
+      if (sent === "retrieved") assertEquals(receipts.length, 1);
+      for (const end of ends) {
+        if (end.status === "rejected") await assertFails("exists-different", () => Promise.reject(end.reason));
+      }
+      assertEquals(partsIn(workbench.files), []);
+    }
   });
 
   test("put() tells its progress", async (workbench) => {
@@ -257,7 +328,7 @@ export function destinationConformance(
   test("put() does not deliver what arrived with another size", async (workbench) => {
     await using destination = await workbench.open();
     const path = await workbench.file(3 * MB);
-    const grow = () => Deno.truncateSync(`${workbench.files}/.study.zip.part`, 3 * MB + 1);
+    const grow = () => Deno.truncateSync(partIn(workbench.files), 3 * MB + 1);
 
     const error = await assertFails(
       "verification-failed",
@@ -285,7 +356,7 @@ export function destinationConformance(
     await assertFails("permission-denied", () => destination.put(path, "a"));
     await assertFails("permission-denied", () => destination.put(path, "a/b.zip/c.zip"));
 
-    assertEquals(await workbench.received(".a.part"), undefined);
+    assertEquals(partsIn(workbench.files), []);
     assertEquals((await destination.put(path, "d.zip")).skipped, false);
   });
 
@@ -298,12 +369,13 @@ export function destinationConformance(
 
     const receipt = await destination.put(source, "a/study.zip", { part, onProgress: (bytes) => seen.push(bytes) });
 
-    assertEquals([receipt.resumed, receipt.bytes, receipt.verifiedBy], [part.bytes, content.length, sent]);
+    const verifiedBy = sent === "size" ? "retrieved" : sent;
+    assertEquals([receipt.resumed, receipt.bytes, receipt.verifiedBy], [part.bytes, content.length, verifiedBy]);
     assertGreater(part.bytes, 16 * MB - 1);
     assertGreater(Math.min(...seen), part.bytes);
     assertEquals(receipt.sha256, await sha256(content));
     await assertSameBytes(await workbench.received("a/study.zip"), content);
-    assertEquals(await workbench.received("a/.study.zip.part"), undefined);
+    assertEquals(partsIn(`${workbench.files}/a`), []);
   });
 
   for (
@@ -317,13 +389,20 @@ export function destinationConformance(
         await Deno.utime(source, mtime ?? 0, mtime ?? 0);
       }],
       ["less has arrived than was handed over", async (workbench: Bench) => {
-        await Deno.truncate(`${workbench.files}/a/.study.zip.part`, MB);
+        await Deno.truncate(partIn(`${workbench.files}/a`), MB);
       }],
       ["more is there than the source has", async (workbench: Bench) => {
-        await Deno.truncate(`${workbench.files}/a/.study.zip.part`, 30 * MB);
+        await Deno.truncate(partIn(`${workbench.files}/a`), 30 * MB);
+      }],
+      ["the bytes there are others", async (workbench: Bench) => {
+        const there = partIn(`${workbench.files}/a`);
+        const { size } = await Deno.stat(there);
+        using file = await Deno.open(there, { write: true });
+        await file.write(randomBytes(MB));
+        assertEquals((await Deno.stat(there)).size, size);
       }],
       ["the unfinished file is gone", async (workbench: Bench) => {
-        await Deno.remove(`${workbench.files}/a/.study.zip.part`);
+        await Deno.remove(partIn(`${workbench.files}/a`));
       }],
     ] as const
   ) {
@@ -357,6 +436,7 @@ export function destinationConformance(
     assertEquals(await paths(), ["a/b c/1.zip=1000", "a/new/3.zip=1000"]);
     await assertFails("exists-different", () => destination.rename("a/b c/1.zip", "a/new/3.zip"));
     await assertFails("not-found", () => destination.rename("a/nothing.zip", "a/4.zip"));
+    await assertFails("not-found", () => destination.rename("a/nothing.zip", "a/new/3.zip"));
 
     await destination.remove("a/new/3.zip");
     await destination.remove("a/new/3.zip");
@@ -395,11 +475,13 @@ async function interrupt(workbench: Bench, source: string): Promise<PartRecord> 
       });
     });
   }
-  const arrived = await workbench.received("a/.study.zip.part");
-  assert(part !== undefined && arrived !== undefined);
+  const [arrived] = partsIn(`${workbench.files}/a`);
+  assert(part !== undefined && arrived === `${workbench.files}/a/${part.name}`);
   // What was handed over last may be under way still; what is missing is filled up, since that is not what this is about.
   const content = await Deno.readFile(source);
-  if (arrived.length < part.bytes) await workbench.plant("a/.study.zip.part", content.subarray(0, part.bytes));
+  if ((await Deno.stat(arrived)).size < part.bytes) {
+    await workbench.plant(`a/${part.name}`, content.subarray(0, part.bytes));
+  }
   assertEquals(await workbench.received("a/study.zip"), undefined);
   return part;
 }

@@ -6,7 +6,7 @@ import { sharedPki } from "../support/pki.ts";
 import { type ProgramName, testWith } from "../support/programs.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { destinationConformance, type Peculiarities } from "./destination_conformance.ts";
-import { assertFails, assertSameBytes, randomBytes, Workbench } from "./workbench.ts";
+import { assertFails, assertSameBytes, partIn, randomBytes, Workbench } from "./workbench.ts";
 
 const MB = 1 << 20;
 
@@ -129,8 +129,8 @@ export function ftpsConformance(
         await using destination = await workbench.open({ attempts: 2 });
         const path = await workbench.file(3 * MB);
         const { uid, gid } = await Deno.stat(workbench.server.files);
-        const part = `${workbench.server.files}/.study.zip.part`;
         const exchange = () => {
+          const part = partIn(workbench.server.files);
           Deno.removeSync(part);
           Deno.writeFileSync(part, new Uint8Array(3 * MB));
           Deno.chownSync(part, uid, gid);
@@ -292,6 +292,17 @@ export function ftpsConformance(
 
         assertEquals(error.kind, "refused");
         assertEquals(await Array.fromAsync(Deno.readDir(`${workbench.server.files}/locked`)), []);
+      });
+
+      test("list() says that a folder is denied, itself or below", async (workbench) => {
+        await using destination = await workbench.open({ attempts: 1 });
+        await destination.put(await workbench.file(1), "project/a.zip");
+        await Deno.mkdir(`${workbench.server.files}/project/locked`, { mode: 0o700 });
+
+        await assertFails("permission-denied", () => destination.list("project"));
+        await assertFails("permission-denied", () => destination.list("project/locked"));
+
+        assertEquals(await destination.list("project/nothing"), []);
       });
 
       test("put() tries again after the server's process was killed", async (workbench) => {

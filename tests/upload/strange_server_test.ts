@@ -113,6 +113,38 @@ Deno.test("put() does not rename if the size is not known", async () => {
   }
 });
 
+for (
+  const [answer, code] of [
+    ["550 Permission denied", "permission-denied"],
+    ["450 Busy, try later", "interrupted"],
+    ["421 Shutting down", "interrupted"],
+    ["530 Please log in", "login-refused"],
+    ["500 What?", "protocol"],
+  ] as const
+) {
+  for (const where of ["/", "/project"]) {
+    // A 550 for the folder itself may only mean that it is missing.
+    if (where === "/project" && code === "permission-denied") continue;
+    Deno.test(`list() does not take '${answer}' to CWD ${where} for an empty folder`, async () => {
+      await using server = new ScriptedFtps({
+        answer: (command, argument) => command === "CWD" && argument === where ? answer : undefined,
+      });
+      await using destination = await FtpsDestination.open({
+        host: "localhost",
+        port: server.port,
+        user: "dsh",
+        password: "PWSEED",
+        mode: "implicit",
+        caPem: sharedPki().caPem,
+        timeoutMs: 1_000,
+        attempts: 1,
+      });
+
+      await assertFails(code, () => destination.list("project"));
+    });
+  }
+}
+
 Deno.test("FtpsDestination.open() refuses a server that answers to nothing but in clear", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serving = (async () => {

@@ -5,6 +5,7 @@ import {
   FtpsDestination,
   type FtpsOptions,
   FtpsPool,
+  isPartName,
   Pace,
   UploadError,
   type UploadErrorCode,
@@ -106,6 +107,18 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
 
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+/** Local paths of the unfinished files in a folder. */
+export function partsIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].filter(({ name }) => isPartName(name)).map(({ name }) => `${folder}/${name}`);
+}
+
+/** The only one. */
+export function partIn(folder: string): string {
+  const [part, ...others] = partsIn(folder);
+  if (part === undefined || others.length > 0) throw new Error(`Not one unfinished file in '${folder}': ${others}`);
+  return part;
 }
 
 /** Compares files by size and hash: a list of the differences of two large ones would take minutes. */

@@ -48,10 +48,10 @@ export async function reportsPage(
 /** See `Ledger.recordTransfer`. */
 export async function recordTransfer(sql: Queryable, transfer: Transfer): Promise<void> {
   await sql`
-    insert into pixl_pipeline.transfer (extract_id, image_id, destination, path, bytes, sha256, verified_by, version)
-    values (${transfer.extractId ?? null}, ${transfer.imageId ?? null}, ${transfer.destination}, ${transfer.path},
-      ${transfer.bytes}, ${transfer.sha256}, ${transfer.verifiedBy}, ${transfer.version})
-    on conflict (destination, path, sha256) do nothing`;
+    select pixl_pipeline.record_transfer(${transfer.extractId ?? null}, ${
+    transfer.imageId ?? null
+  }, ${transfer.destination},
+      ${transfer.path}, ${transfer.bytes}, ${transfer.sha256}, ${transfer.verifiedBy}, ${transfer.version})`;
 }
 
 /** See `Ledger.findTransfer`. */

@@ -148,6 +148,8 @@ export interface RecordedTransfer extends Transfer {
 
 /** How far a transfer came; see `PartRecord` of the upload. */
 export interface PartNote {
+  /** Name of the unfinished file. */
+  readonly name: string;
   /** Size and time of last change of its source. */
   readonly source: string;
   /** Bytes from the start that were handed over. */

@@ -4,17 +4,18 @@ import type { KnownImage, PartNote, RecordedTransfer } from "./types.ts";
 /** See `Ledger.findPart`. */
 export async function findPart(sql: Queryable, destination: string, path: string): Promise<PartNote | undefined> {
   const [row] = await sql<PartNote[]>`
-    select source, bytes, sha256 from pixl_pipeline.upload_part where destination = ${destination} and path = ${path}`;
-  return row && { source: row.source, bytes: row.bytes, sha256: row.sha256 };
+    select name, source, bytes, sha256 from pixl_pipeline.upload_part
+    where destination = ${destination} and path = ${path}`;
+  return row && { name: row.name, source: row.source, bytes: row.bytes, sha256: row.sha256 };
 }
 
 /** See `Ledger.notePart`. */
 export async function notePart(sql: Queryable, destination: string, path: string, part: PartNote): Promise<void> {
   await sql`
-    insert into pixl_pipeline.upload_part (destination, path, source, bytes, sha256)
-    values (${destination}, ${path}, ${part.source}, ${part.bytes}, ${part.sha256})
+    insert into pixl_pipeline.upload_part (destination, path, name, source, bytes, sha256)
+    values (${destination}, ${path}, ${part.name}, ${part.source}, ${part.bytes}, ${part.sha256})
     on conflict (destination, path) do update
-      set source = excluded.source, bytes = excluded.bytes, sha256 = excluded.sha256, noted_at = now()`;
+      set name = excluded.name, source = excluded.source, bytes = excluded.bytes, sha256 = excluded.sha256, noted_at = now()`;
 }
 
 /** See `Ledger.forgetPart`. */
