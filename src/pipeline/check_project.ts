@@ -131,10 +131,13 @@ export async function checkProject(
 
   async function localExport(): Promise<readonly { path: string; bytes: number; sha256?: string }[]> {
     try {
-      const { files, manifests } = await planParquet(ledger, options.exportDir, { ...call, projectSlug });
+      const { files, manifests, failed } = await planParquet(ledger, options.exportDir, { ...call, projectSlug });
+      for (const { path, reason } of failed) add("local", "different", path, reason);
       return [...files, ...manifests];
     } catch (error) {
-      if (error instanceof ExportError || error instanceof NotPopulatedError) return []; // nothing was exported yet
+      // Nothing was exported yet.
+      if (error instanceof NotPopulatedError) return [];
+      if (error instanceof ExportError && error.code === "not-exported") return [];
       throw error;
     }
   }

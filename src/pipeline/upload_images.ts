@@ -4,7 +4,7 @@ import type { Destination } from "../upload/mod.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
 import type { UploadResult } from "./upload_result.ts";
-import type { Zip } from "./zips.ts";
+import { isWholeZip, type Zip } from "./zips.ts";
 
 /**
  * Sends the zip of every study that was imaged and not exported yet, as `<project>/<pseudonym>.zip`. A study counts as exported once its file was
@@ -41,9 +41,8 @@ export async function planImages(
     const file = imageFile(ledger, image, source, bytes ?? 0);
     if (bytes === undefined) {
       failed.push({ path: file.path, reason: `Cannot upload '${source}': check that it is there and may be read` });
-    } else {
-      files.push(file);
-    }
+    } else if (await isWholeZip({ source, bytes })) files.push(file);
+    else failed.push({ path: file.path, reason: notWhole(source) });
   }
   return { files, failed };
 }
@@ -82,7 +81,8 @@ export async function planZips(
     const zip = zips.get(image.pseudo_study_uid);
     if (zip === undefined || projectSlug !== undefined && image.projectSlug !== projectSlug) continue;
     const file = imageFile(ledger, image, zip.source, zip.bytes);
-    if (image.state === "done") files.push(file);
+    if (image.state === "done" && await isWholeZip(zip)) files.push(file);
+    else if (image.state === "done") failed.push({ path: file.path, reason: notWhole(zip.source) });
     else if (image.state === "exported") left.push({ path: file.path, reason: "its study is exported already" });
     else {failed.push({
         path: file.path,
@@ -90,6 +90,10 @@ export async function planZips(
       });}
   }
   return { files, failed, left };
+}
+
+function notWhole(source: string): string {
+  return `Cannot upload '${source}': it has no end as zips have, wait until it is written or have it made anew`;
 }
 
 function imageFile(ledger: Ledger, image: ImageToUpload, source: string, bytes: number): FileToSend {

@@ -114,7 +114,10 @@ async function planExport(
   if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
     throw new ExportError("not-exported", `Cannot send '${dir}': it is not whole, run 'pixl export' again`);
   }
-  const manifest = await Deno.stat(join(dir, MANIFEST)).catch(() => undefined);
+  const manifest = await Deno.stat(join(dir, MANIFEST)).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  });
   return {
     files: files.map(({ path, bytes, sha256 }) => toSend(path, bytes, sha256)),
     manifest: manifest && toSend(MANIFEST, manifest.size),

@@ -34,7 +34,7 @@ export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
  *
  * @param zip The file; not read but for its end.
  */
-export async function isWholeZip({ source, bytes }: Zip): Promise<boolean> {
+export async function isWholeZip({ source, bytes }: Pick<Zip, "source" | "bytes">): Promise<boolean> {
   try {
     using file = await Deno.open(source);
     const start = Math.max(0, bytes - END_BYTES);

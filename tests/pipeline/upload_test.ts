@@ -64,7 +64,7 @@ async function site(project: string, studies: number) {
     assert(claim.result === "claimed");
     const pseudonym = `2.25.${claim.id}`;
     await ledger.completeImage(claim.id, "x", pseudonym);
-    await Deno.writeFile(`${dir}/images/${pseudonym}.zip`, randomBytes(1_000));
+    await writeZip(`${dir}/images/${pseudonym}.zip`);
     pseudonyms.push(pseudonym);
   }
   const parquetExport = new ParquetExport(slug, TIME, `${dir}/exports`);
@@ -85,7 +85,7 @@ async function site(project: string, studies: number) {
 
 /** The least zip there is: nothing in it. */
 async function writeZip(path: string): Promise<void> {
-  await Deno.writeFile(path, new Uint8Array([0x50, 0x4b, 0x05, 0x06, ...new Uint8Array(18)]));
+  await Deno.writeFile(path, new Uint8Array([...randomBytes(978), 0x50, 0x4b, 0x05, 0x06, ...new Uint8Array(18)]));
 }
 
 Deno.test("inTurn() gives each project its turn, and keeps the order within each", () => {

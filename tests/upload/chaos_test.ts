@@ -74,6 +74,7 @@ async function chaos(random: () => number): Promise<void> {
   for await (const { projectSlug, pseudo_study_uid } of ledger.imagesToUpload()) {
     // A few are large enough to be resumed.
     const content = randomBytes(hashes.size % 200 === 7 ? 40_000_000 : 5_000 + Math.floor(random() * 50_000));
+    content.set([0x50, 0x4b, 0x05, 0x06, ...new Uint8Array(18)], content.length - 22); // the end of a zip
     hashes.set(`${projectSlug}/${pseudo_study_uid}.zip`, await sha256(content));
     await Deno.writeFile(`${imageDir}/${pseudo_study_uid}.zip`, content);
   }

@@ -14,6 +14,7 @@ import type { Context, PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
 import { Interrupted } from "../interruption.ts";
 import { openLedger, openUpload } from "../open.ts";
+import type { Screen } from "../screen.ts";
 import { bytesText, durationText } from "../units.ts";
 
 type Options = {
