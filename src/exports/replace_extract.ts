@@ -1,5 +1,5 @@
 import { basename, dirname, join } from "node:path";
-import { syncFolder } from "./disk.ts";
+import { diskProblem, syncFolder } from "./disk.ts";
 import { copyFile, findFiles } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
 
@@ -39,7 +39,7 @@ export async function recoverExtracts(projectDir: string): Promise<void> {
 async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
   const all = join(projectDir, ALL_EXTRACTS);
   const [waiting, target] = [join(all, REPLACING, timeSlug), join(all, timeSlug)];
-  const [copy, old] = [join(all, `.${timeSlug}.staging`), join(all, `.${timeSlug}.old.staging`)];
+  const [copy, old] = [join(all, `.${timeSlug}.copy.staging`), join(all, `.${timeSlug}.old.staging`)];
   const isLatest = basename(await readLatest(projectDir) ?? "") === timeSlug;
   if (isLatest) await pointLink(projectDir, `${ALL_EXTRACTS}/${REPLACING}/${timeSlug}`);
   await removeTree(copy);
@@ -56,6 +56,41 @@ async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
   await syncFolder(dirname(waiting));
   await removeTree(copy);
   await removeTree(old);
+}
+
+/**
+ * Reads an extract's folder while another process may replace it: again, if it is another folder afterwards.
+ *
+ * @param dir The extract's folder, or a link to it such as `latest`.
+ * @param read Reads the folder that it is now; that one may be gone at any time.
+ * @returns What it gives of one and the same folder.
+ */
+export async function readExtract<T>(dir: string, read: (folder: string) => Promise<T>): Promise<T> {
+  while (true) {
+    const { folder, identity } = await locate(dir);
+    const isSame = async () => (await locate(dir)).identity === identity;
+    try {
+      const result = await read(folder);
+      if (await isSame()) return result;
+    } catch (error) {
+      if (await isSame()) throw error;
+    }
+  }
+}
+
+/** Where an extract is: where it waits, if it does, since its old folder may be there, or none. */
+async function locate(dir: string): Promise<{ folder: string; identity: string }> {
+  for (const path of [join(dirname(dir), REPLACING, basename(dir)), dir]) {
+    try {
+      const folder = await Deno.realPath(path);
+      const { ino, mtime } = await Deno.stat(folder);
+      return { folder, identity: `${folder} ${ino} ${mtime?.getTime()}` };
+    } catch (error) {
+      // The caller may be allowed to read the folder alone.
+      if (!(diskProblem(error)?.reason === "missing" || diskProblem(error)?.reason === "refused")) throw error;
+    }
+  }
+  return { folder: dir, identity: "missing" };
 }
 
 /**

@@ -52,7 +52,7 @@ export async function uploadParquet(
     for (const file of files) {
       await uploadFile(
         extract.extractId,
-        join(parquetExport.dir, file.path),
+        file.source,
         `${projectSlug}/${timeSlug}/parquet/${file.path}`,
       );
       options.onFile?.();

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import {
   ExportError,
@@ -177,3 +177,43 @@ Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or
   assertEquals(left, [".replacing", "2023-12-07t14-08-58"]);
   assertEquals((await verifyExport(latest)).problems, []);
 });
+
+Deno.test("ParquetExport.files() and verifyExport() find one whole export while it is replaced", async () => {
+  await using here = await scene();
+  await exportAll(here, 1);
+  const { latest } = here.export();
+  let [done, reads] = [false, 0];
+  const readers = [
+    () => here.export().files(),
+    () => verifyExport(here.dir).then(({ problems }) => assertEquals(problems, [])),
+    () => verifyExport(latest).then(({ problems }) => assertEquals(problems, [])),
+  ].map(async (read) => {
+    for (; !done; reads++) await read();
+  });
+  for (let round = 2; round < 12; round++) await exportAll(here, round, true);
+  done = true;
+  await Promise.all(readers);
+  assertEquals(reads > 10, true);
+});
+
+for (const gap of [false, true]) {
+  const state = gap ? "between its renames" : "before its renames";
+  Deno.test(`ParquetExport.files() and verifyExport() find the new export after a crash ${state}`, async () => {
+    await using here = await scene();
+    await exportAll(here, 1);
+    const waiting = join(here.dir, "..", ".replacing", basename(here.dir));
+    await Deno.rename(here.dir, join(here.exports, "new"));
+    await exportAll(here, 2);
+    if (gap) await Deno.remove(here.dir, { recursive: true });
+    await Deno.mkdir(dirname(waiting));
+    await Deno.rename(join(here.exports, "new"), waiting);
+    const { latest } = here.export();
+    await Deno.remove(latest);
+    await Deno.symlink(`all_extracts/.replacing/${basename(here.dir)}`, latest);
+    const real = await Deno.realPath(waiting);
+    const { manifest } = await verifyExport(here.dir);
+    assertEquals(manifest.files.at(-1)?.rows, 1);
+    const files = await here.export().files();
+    assertEquals(files.map(({ source }) => source), manifest.files.map(({ path }) => join(real, path)));
+  });
+}
