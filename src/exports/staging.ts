@@ -81,10 +81,15 @@ export class Staging implements AsyncDisposable {
    * Puts the export into its place: the parts that are whole here, those that were exported before and not made anew, and the manifest.
    *
    * @param options Whether to replace, and how to stop.
-   * @returns Whether anything changed.
+   * @returns Whether anything changed. If the disk failed amid a replacement, it may be called again and finishes that.
    * @throws {ExportError} `exists-different`, or `not-exported` if there is nothing, here or there.
    */
   async publish(options: { readonly replace?: boolean; readonly signal?: AbortSignal }): Promise<boolean> {
+    if (!await isFolder(this.dir)) {
+      // It was moved when a call before failed; what that call began is finished.
+      await recoverExtracts(this.#projectDir);
+      return true;
+    }
     const there = await isFolder(this.#target);
     if (this.#parts.size === 0) {
       throw new ExportError("not-exported", `Cannot finish '${this.#target}': copy or write something first`);
@@ -109,7 +114,6 @@ export class Staging implements AsyncDisposable {
       await Deno.rename(this.dir, this.#target);
       await syncFolder(dirname(this.#target));
     }
-    this.#parts.clear();
     return true;
   }
 
