@@ -146,13 +146,24 @@ Deno.test("readManifest() refuses what is no manifest, and paths that lead out o
   await exportAll(here);
   const path = join(here.dir, "manifest.json");
   const text = await Deno.readTextFile(path);
-  const bad = ["../x", "/etc/passwd", "a/../../b", "..", "a\\b", "a/.", ""].map((to) =>
+  const bad = ["../x", "/etc/passwd", "a/../../b", "..", "a\n/../x", "a\0b", "a/.", ""].map((to) =>
     text.replace("omop/public/PERSON.parquet", JSON.stringify(to).slice(1, -1))
   );
   for (const content of ["", "{}", text.slice(0, -5), ...bad]) {
     await Deno.writeTextFile(path, content);
     assertEquals((await assertRejects(() => readManifest(here.dir), ExportError)).code, "manifest-invalid", content);
   }
+});
+
+Deno.test({
+  name: "readManifest() knows files whose name holds a backslash or a line end",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using here = await scene();
+    await Deno.writeTextFile(join(here.extract.dir, "public", "a\\..\nb.txt"), "Read me");
+    await exportAll(here);
+    assertEquals((await verifyExport(here.dir)).problems, []);
+  },
 });
 
 Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or the new one while it replaces", async () => {
