@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "node:path";
 import { diskProblem, syncFolder } from "./disk.ts";
-import { copyFile, findFiles } from "./file_tree.ts";
+import { copyFile, findEntries } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
+import { makeLink } from "./make_link.ts";
 
 /** Where an extract waits, whole, to take its old one's place. Its basename is the extract's, so that `latest` may point here meanwhile. */
 const REPLACING = ".replacing";
@@ -45,7 +46,7 @@ async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
   await removeTree(copy);
   await removeTree(old);
   await Deno.mkdir(copy, { mode: 0o700 });
-  await linkFiles(waiting, copy, (await findFiles(waiting)).map(({ path }) => path));
+  await linkFiles(waiting, copy, (await findEntries(waiting)).map(({ path }) => path));
   await syncTree(copy);
   await Deno.rename(target, old).catch(ignoreMissing);
   await Deno.rename(copy, target);
@@ -94,7 +95,8 @@ async function locate(dir: string): Promise<{ folder: string; identity: string }
 }
 
 /**
- * Gives files a second name in another folder; where the file system has no hard links they are copied. They are never changed in place.
+ * Gives files a second name in another folder; where the file system has no hard links they are copied. They are never changed in place. A link is made
+ * anew, not followed; a pipe or the like is only given the name.
  *
  * @param from The folder. @param to The other one.
  * @param paths The files, below the folder. Nothing may be there in the other one.
@@ -110,11 +112,21 @@ export async function linkFiles(
     options.signal?.throwIfAborted();
     const target = join(to, path);
     await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
-    try {
-      await Deno.link(join(from, path), target);
-    } catch {
-      await copyFile(join(from, path), target, options);
-    }
+    await linkFile(join(from, path), target, options);
+  }
+}
+
+/** What a file system, or its rules, says to a hard link that it does not make. */
+const NO_HARD_LINK = ["EXDEV", "EPERM", "ENOTSUP", "EMLINK"];
+
+async function linkFile(from: string, to: string, options: { readonly signal?: AbortSignal }): Promise<void> {
+  const { isSymlink, isFile } = await Deno.lstat(from);
+  if (isSymlink) return await makeLink(await Deno.readLink(from), to);
+  try {
+    await Deno.link(from, to);
+  } catch (error) {
+    if (!isFile || !NO_HARD_LINK.includes(diskProblem(error)?.code ?? "")) throw error;
+    await copyFile(from, to, options);
   }
 }
 

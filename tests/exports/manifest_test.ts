@@ -122,6 +122,50 @@ Deno.test("ParquetExport.finish() keeps files that it did not make, and does not
   assertEquals((await verifyExport(here.dir)).problems, [problem]);
 });
 
+Deno.test({
+  name: "ParquetExport.finish() takes over links, pipes and half parquet files that it did not make",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using here = await scene();
+    await exportAll(here, 1);
+    await Deno.symlink("/nowhere", join(here.dir, "link.parquet"));
+    await Deno.writeTextFile(join(here.dir, "half.parquet"), "PAR1");
+    await new Deno.Command("mkfifo", { args: [join(here.dir, "pipe")] }).output();
+    await exportAll(here, 2, true);
+    await exportAll(here, 2);
+    assertEquals(await Deno.readLink(join(here.dir, "link.parquet")), "/nowhere");
+    assertEquals(await Deno.readTextFile(join(here.dir, "half.parquet")), "PAR1");
+    assertEquals((await Deno.lstat(join(here.dir, "pipe"))).isFifo, true);
+    const { files } = await readManifest(here.dir);
+    assertEquals(files.map(({ path, rows }) => `${path} ${rows}`).filter((file) => !file.startsWith("omop")), [
+      "half.parquet null",
+      "radiology/radiology.parquet 2",
+    ]);
+  },
+});
+
+Deno.test("ParquetExport.finish() can be called again after it was stopped while it took files over", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  for (const name of ["a.txt", "b.txt"]) await Deno.writeTextFile(join(here.dir, name), name);
+  await using parquetExport = here.export();
+  await parquetExport.writeTable("visits", [{ name: "id", type: "int32" }], []);
+  for (let stop = 1, stopped = true; stopped; stop++) {
+    // Stops at the first, then at the second look, and so on.
+    let looks = 0;
+    const signal = new AbortController().signal;
+    signal.throwIfAborted = () => {
+      if (++looks === stop) throw new Error("Stop");
+    };
+    stopped = await parquetExport.finish({ signal }).then(() => false, (error) => {
+      assertEquals(error.message, "Stop");
+      return true;
+    });
+  }
+  assertEquals((await verifyExport(here.dir)).problems, []);
+  assertEquals(await Deno.readTextFile(join(here.dir, "b.txt")), "b.txt");
+});
+
 Deno.test("verifyExport() finds what is missing, changed and added, through latest too", async () => {
   await using here = await scene();
   await exportAll(here);
