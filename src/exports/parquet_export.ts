@@ -203,7 +203,7 @@ export class ParquetExport implements AsyncDisposable {
       throw new TableError("bad-schema", `Cannot write a table named '${name}': use letters, digits, '-' and '_'`);
     }
     const staging = await this.#stage();
-    if (!staging.has("ehr")) await this.#onDisk(() => staging.begin("ehr"));
+    await this.#onDisk(() => staging.add("ehr"));
     return await this.#write(staging, "ehr", name, schema, rows, options);
   }
 

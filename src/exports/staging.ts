@@ -65,9 +65,11 @@ export class Staging implements AsyncDisposable {
     await Deno.mkdir(join(this.dir, part), { mode: 0o700 });
   }
 
-  /** Whether a part is whole. */
-  has(part: Part): boolean {
-    return this.#parts.has(part);
+  /** Makes the folder of a part whose files are written one by one or side by side, unless it is there. */
+  async add(part: Part): Promise<void> {
+    await Deno.mkdir(join(this.dir, part), { mode: 0o700 }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
   }
 
   /** Says that a part is whole, or that files were added to it. */

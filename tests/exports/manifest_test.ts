@@ -85,6 +85,19 @@ Deno.test("ParquetExport.writeTable() writes other tables, and refuses names tha
   ]);
 });
 
+Deno.test("ParquetExport.writeTable() writes tables side by side", async () => {
+  await using here = await scene();
+  await using parquetExport = here.export();
+  const write = (name: string) => parquetExport.writeTable(name, [{ name: "id", type: "int32" }], [{ id: 1 }]);
+  await Promise.all(["a", "b", "c"].map(write));
+  await parquetExport.finish();
+  assertEquals((await readManifest(here.dir)).files.map(({ path }) => path), [
+    "ehr/a.parquet",
+    "ehr/b.parquet",
+    "ehr/c.parquet",
+  ]);
+});
+
 Deno.test("ParquetExport.finish() keeps in the manifest what was exported before, as it was", async () => {
   await using here = await scene();
   await exportAll(here);
