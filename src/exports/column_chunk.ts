@@ -2,7 +2,7 @@ import type { ColumnMetaData, CompressionCodec, DecodedArray, PageHeader, Parque
 import { compressors } from "hyparquet-compressors";
 import { parquetHeader, readPage } from "hyparquet/column";
 import { convert } from "hyparquet/convert";
-import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
+import { brotliDecompressSync, crc32, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { checkRuns, checkValues } from "./check_page.ts";
 import { checkThrift, type Cursor } from "./check_thrift.ts";
 
@@ -23,7 +23,8 @@ export interface ColumnChunk {
 
 /**
  * Decodes a column without lists. hyparquet decodes each page, after this has checked what hyparquet takes for granted: on a damaged file it would count
- * for ever, fill the memory, or give values that nobody wrote.
+ * for ever, fill the memory, or give values that nobody wrote. What only a checksum shows, such as another letter in a text, is noticed where the
+ * writer made one: of the page, or within gzip and some other compressions. In a page with neither it cannot be noticed.
  *
  * @param chunk The column.
  * @param rows How many values there must be.
@@ -58,8 +59,15 @@ export function readChunk({ bytes, metadata, schemaPath, parsers }: ColumnChunk,
   if (count !== rows) throw new RangeError(`${count} values for ${rows} rows`);
   const [first = []] = pages;
   const values = pages.length === 1 ? first : pages.flatMap((page) => Array.from<unknown>(page));
-  // An index outside the dictionary.
-  for (let row = 0; row < rows; row++) if (values[row] === undefined) throw new RangeError("Value without meaning");
+  let nulls = 0n;
+  for (let row = 0; row < rows; row++) {
+    // An index outside the dictionary.
+    if (values[row] === undefined) throw new RangeError("Value without meaning");
+    if (values[row] === null) nulls++;
+  }
+  if (nulls !== (metadata.statistics?.null_count ?? nulls)) {
+    throw new RangeError("Nulls that the footer does not count");
+  }
   return values;
 }
 
@@ -73,6 +81,7 @@ function nextPage(cursor: Cursor, codec: CompressionCodec): { header: PageHeader
   if (!(length >= 0 && size >= 0 && size <= MAX_PAGE_BYTES && end <= bytes.length)) throw new RangeError("Wrong size");
   const body = bytes.subarray(cursor.offset, end);
   cursor.offset = end;
+  if (header.crc !== undefined && (crc32(body) | 0) !== (header.crc | 0)) throw new RangeError("Wrong checksum");
   // Levels come first and are not compressed in version 2.
   const levels = v2 === undefined ? 0 : v2.repetition_levels_byte_length + v2.definition_levels_byte_length;
   if (!(levels >= 0 && levels <= Math.min(length, size))) throw new RangeError("Wrong size of levels");

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { diskProblem } from "./disk.ts";
 import { ExportError } from "./errors.ts";
 import { type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { readExtract } from "./replace_extract.ts";
 
 /** Its name in an extract's folder. */
 export const MANIFEST_NAME = "manifest.json";
@@ -47,7 +48,7 @@ export interface ManifestProblem {
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** Below the manifest's folder: it may have been edited, and is joined to a path. */
-const path = v.pipe(v.string(), v.regex(/^(?!\/)(?!(?:.*\/)?\.{1,2}(?:\/|$))[^\\\0]+$/));
+const path = v.pipe(v.string(), v.check(staysBelow));
 const schema = v.object({
   version: v.literal(1),
   project: v.string(),
@@ -60,6 +61,12 @@ const schema = v.object({
     schema: v.nullable(v.array(v.object({ name: v.string(), type: v.string(), optional: v.boolean() }))),
   })),
 });
+
+function staysBelow(path: string): boolean {
+  // Elsewhere a file's name may hold a backslash.
+  const segments = path.split(Deno.build.os === "windows" ? /[\\/]/ : "/");
+  return !path.includes("\0") && segments.every((segment) => !["", ".", ".."].includes(segment));
+}
 
 /**
  * Writes a manifest as text, always the same for the same export.
@@ -109,7 +116,7 @@ export async function readManifest(dir: string): Promise<Manifest> {
 }
 
 /**
- * Compares an export with its manifest: reads and hashes every file.
+ * Compares an export with its manifest: reads and hashes every file; all of them again if another export replaces it meanwhile.
  *
  * @param dir The extract's folder, or the project's `latest`.
  * @param options How to stop, and who is told after each file.
@@ -120,21 +127,21 @@ export async function verifyExport(
   dir: string,
   options: { readonly signal?: AbortSignal; readonly onFile?: (path: string) => void } = {},
 ): Promise<{ manifest: Manifest; problems: ManifestProblem[] }> {
-  const manifest = await readManifest(dir);
-  // `latest` is a link: all is read below what it points at now.
-  const real = await Deno.realPath(dir);
-  const present = new Map((await findFiles(real, options)).map(({ path, bytes }) => [path, bytes]));
-  present.delete(MANIFEST_NAME);
-  const problems: ManifestProblem[] = [];
-  for (const { path, bytes, sha256 } of manifest.files) {
-    const size = present.get(path);
-    if (size === undefined) problems.push({ path, problem: "missing" });
-    else if (size !== bytes || sha256 !== await hashFile(join(real, path), options)) {
-      problems.push({ path, problem: "changed" });
+  return await readExtract(dir, async (folder) => {
+    const manifest = await readManifest(folder);
+    const present = new Map((await findFiles(folder, options)).map(({ path, bytes }) => [path, bytes]));
+    present.delete(MANIFEST_NAME);
+    const problems: ManifestProblem[] = [];
+    for (const { path, bytes, sha256 } of manifest.files) {
+      const size = present.get(path);
+      if (size === undefined) problems.push({ path, problem: "missing" });
+      else if (size !== bytes || sha256 !== await hashFile(join(folder, path), options)) {
+        problems.push({ path, problem: "changed" });
+      }
+      present.delete(path);
+      options.onFile?.(path);
     }
-    present.delete(path);
-    options.onFile?.(path);
-  }
-  for (const path of present.keys()) problems.push({ path, problem: "unexpected" });
-  return { manifest, problems };
+    for (const path of present.keys()) problems.push({ path, problem: "unexpected" });
+    return { manifest, problems };
+  });
 }

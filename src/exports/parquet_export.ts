@@ -8,6 +8,7 @@ import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
 import type { ManifestFile } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
 import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
+import { readExtract } from "./replace_extract.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type Part, Staging } from "./staging.ts";
 import type { Row, TableSchema } from "./table_schema.ts";
@@ -39,6 +40,12 @@ export interface FinishOptions {
   readonly replace?: boolean;
   /** Stops the comparison; a folder that is being renamed is renamed. */
   readonly signal?: AbortSignal;
+}
+
+/** A file that was exported, and where to read it now. */
+export interface LocatedFile extends ExportedFile {
+  /** Its path. After a crash amid a replacement it is not below {@linkcode ParquetExport.dir}. */
+  readonly source: string;
 }
 
 /** What finishing did. */
@@ -196,7 +203,7 @@ export class ParquetExport implements AsyncDisposable {
       throw new TableError("bad-schema", `Cannot write a table named '${name}': use letters, digits, '-' and '_'`);
     }
     const staging = await this.#stage();
-    if (!staging.has("ehr")) await this.#onDisk(() => staging.begin("ehr"));
+    await this.#onDisk(() => staging.add("ehr"));
     return await this.#write(staging, "ehr", name, schema, rows, options);
   }
 
@@ -240,23 +247,25 @@ export class ParquetExport implements AsyncDisposable {
    * Lists the parquet files that were exported, for the upload. Reads them all for their hashes.
    *
    * @param options How to stop.
-   * @returns The files, in the order of their paths.
+   * @returns The files, in the order of their paths: of one export, if another one replaces it meanwhile.
    * @throws {ExportError} `not-exported` or `special-file`.
    */
-  async files(options: { readonly signal?: AbortSignal } = {}): Promise<ExportedFile[]> {
-    return await this.#onDisk(async () => {
-      const found = await findFiles(this.dir, options).catch((cause) => {
-        if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-        throw new ExportError("not-exported", `Cannot find '${this.dir}': export the extract first`, { cause });
-      });
-      const files: ExportedFile[] = [];
-      for (const file of found) {
-        if (/\.parquet$/i.test(file.path)) {
-          files.push({ ...file, sha256: await hashFile(join(this.dir, file.path), options) });
+  async files(options: { readonly signal?: AbortSignal } = {}): Promise<LocatedFile[]> {
+    return await this.#onDisk(() =>
+      readExtract(this.dir, async (folder) => {
+        const found = await findFiles(folder, options).catch((cause) => {
+          if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+          throw new ExportError("not-exported", `Cannot find '${this.dir}': export the extract first`, { cause });
+        });
+        const files: LocatedFile[] = [];
+        for (const file of found) {
+          if (!/\.parquet$/i.test(file.path)) continue;
+          const source = join(folder, file.path);
+          files.push({ ...file, sha256: await hashFile(source, options), source });
         }
-      }
-      return files;
-    });
+        return files;
+      })
+    );
   }
 
   /** Removes what was not finished and lets others export the project. */

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "node:path";
-import { syncFolder } from "./disk.ts";
-import { copyFile, findFiles } from "./file_tree.ts";
+import { diskProblem, syncFolder } from "./disk.ts";
+import { copyFile, findEntries } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
+import { makeLink } from "./make_link.ts";
 
 /** Where an extract waits, whole, to take its old one's place. Its basename is the extract's, so that `latest` may point here meanwhile. */
 const REPLACING = ".replacing";
@@ -39,13 +40,13 @@ export async function recoverExtracts(projectDir: string): Promise<void> {
 async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
   const all = join(projectDir, ALL_EXTRACTS);
   const [waiting, target] = [join(all, REPLACING, timeSlug), join(all, timeSlug)];
-  const [copy, old] = [join(all, `.${timeSlug}.staging`), join(all, `.${timeSlug}.old.staging`)];
+  const [copy, old] = [join(all, `.${timeSlug}.copy.staging`), join(all, `.${timeSlug}.old.staging`)];
   const isLatest = basename(await readLatest(projectDir) ?? "") === timeSlug;
   if (isLatest) await pointLink(projectDir, `${ALL_EXTRACTS}/${REPLACING}/${timeSlug}`);
   await removeTree(copy);
   await removeTree(old);
   await Deno.mkdir(copy, { mode: 0o700 });
-  await linkFiles(waiting, copy, (await findFiles(waiting)).map(({ path }) => path));
+  await linkFiles(waiting, copy, (await findEntries(waiting)).map(({ path }) => path));
   await syncTree(copy);
   await Deno.rename(target, old).catch(ignoreMissing);
   await Deno.rename(copy, target);
@@ -59,7 +60,43 @@ async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
 }
 
 /**
- * Gives files a second name in another folder; where the file system has no hard links they are copied. They are never changed in place.
+ * Reads an extract's folder while another process may replace it: again, if it is another folder afterwards.
+ *
+ * @param dir The extract's folder, or a link to it such as `latest`.
+ * @param read Reads the folder that it is now; that one may be gone at any time.
+ * @returns What it gives of one and the same folder.
+ */
+export async function readExtract<T>(dir: string, read: (folder: string) => Promise<T>): Promise<T> {
+  while (true) {
+    const { folder, identity } = await locate(dir);
+    const isSame = async () => (await locate(dir)).identity === identity;
+    try {
+      const result = await read(folder);
+      if (await isSame()) return result;
+    } catch (error) {
+      if (await isSame()) throw error;
+    }
+  }
+}
+
+/** Where an extract is: where it waits, if it does, since its old folder may be there, or none. */
+async function locate(dir: string): Promise<{ folder: string; identity: string }> {
+  for (const path of [join(dirname(dir), REPLACING, basename(dir)), dir]) {
+    try {
+      const folder = await Deno.realPath(path);
+      const { ino, mtime } = await Deno.stat(folder);
+      return { folder, identity: `${folder} ${ino} ${mtime?.getTime()}` };
+    } catch (error) {
+      // The caller may be allowed to read the folder alone.
+      if (!(diskProblem(error)?.reason === "missing" || diskProblem(error)?.reason === "refused")) throw error;
+    }
+  }
+  return { folder: dir, identity: "missing" };
+}
+
+/**
+ * Gives files a second name in another folder; where the file system has no hard links they are copied. They are never changed in place. A link is made
+ * anew, not followed; a pipe or the like is only given the name.
  *
  * @param from The folder. @param to The other one.
  * @param paths The files, below the folder. Nothing may be there in the other one.
@@ -75,11 +112,21 @@ export async function linkFiles(
     options.signal?.throwIfAborted();
     const target = join(to, path);
     await Deno.mkdir(dirname(target), { recursive: true, mode: 0o700 });
-    try {
-      await Deno.link(join(from, path), target);
-    } catch {
-      await copyFile(join(from, path), target, options);
-    }
+    await linkFile(join(from, path), target, options);
+  }
+}
+
+/** What a file system, or its rules, says to a hard link that it does not make. */
+const NO_HARD_LINK = ["EXDEV", "EPERM", "ENOTSUP", "EMLINK"];
+
+async function linkFile(from: string, to: string, options: { readonly signal?: AbortSignal }): Promise<void> {
+  const { isSymlink, isFile } = await Deno.lstat(from);
+  if (isSymlink) return await makeLink(await Deno.readLink(from), to);
+  try {
+    await Deno.link(from, to);
+  } catch (error) {
+    if (!isFile || !NO_HARD_LINK.includes(diskProblem(error)?.code ?? "")) throw error;
+    await copyFile(from, to, options);
   }
 }
 

@@ -2,9 +2,9 @@ import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { describeFile } from "./describe_file.ts";
 import { diskProblem, syncFolder } from "./disk.ts";
-import { ExportError } from "./errors.ts";
+import { ExportError, ExtractError } from "./errors.ts";
 import { FileSink } from "./file_sink.ts";
-import { findFiles, hashFile } from "./file_tree.ts";
+import { findEntries, type FoundEntry, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS } from "./latest_link.ts";
 import { checkLinkable } from "./make_link.ts";
 import { encodeManifest, MANIFEST_NAME, type ManifestFile, readManifest } from "./manifest.ts";
@@ -65,9 +65,11 @@ export class Staging implements AsyncDisposable {
     await Deno.mkdir(join(this.dir, part), { mode: 0o700 });
   }
 
-  /** Whether a part is whole. */
-  has(part: Part): boolean {
-    return this.#parts.has(part);
+  /** Makes the folder of a part whose files are written one by one or side by side, unless it is there. */
+  async add(part: Part): Promise<void> {
+    await Deno.mkdir(join(this.dir, part), { mode: 0o700 }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
   }
 
   /** Says that a part is whole, or that files were added to it. */
@@ -81,19 +83,22 @@ export class Staging implements AsyncDisposable {
    * Puts the export into its place: the parts that are whole here, those that were exported before and not made anew, and the manifest.
    *
    * @param options Whether to replace, and how to stop.
-   * @returns Whether anything changed.
+   * @returns Whether anything changed. If the disk failed amid a replacement, it may be called again and finishes that.
    * @throws {ExportError} `exists-different`, or `not-exported` if there is nothing, here or there.
    */
   async publish(options: { readonly replace?: boolean; readonly signal?: AbortSignal }): Promise<boolean> {
+    if (!await isFolder(this.dir)) {
+      // It was moved when a call before failed; what that call began is finished.
+      await recoverExtracts(this.#projectDir);
+      return true;
+    }
     const there = await isFolder(this.#target);
     if (this.#parts.size === 0) {
       throw new ExportError("not-exported", `Cannot finish '${this.#target}': copy or write something first`);
     }
     const { kept, changed } = there ? await this.#compare(options) : { kept: [], changed: true };
-    for (const part of PARTS) {
-      if (!this.#parts.has(part)) await Deno.remove(join(this.dir, part), { recursive: true }).catch(ignoreMissing);
-    }
-    await linkFiles(this.#target, this.dir, kept, options);
+    await this.#tidy();
+    await linkFiles(this.#target, this.dir, kept.map(({ path }) => path), options);
     const manifest = encodeManifest({
       version: 1,
       project: basename(this.#projectDir),
@@ -109,7 +114,6 @@ export class Staging implements AsyncDisposable {
       await Deno.rename(this.dir, this.#target);
       await syncFolder(dirname(this.#target));
     }
-    this.#parts.clear();
     return true;
   }
 
@@ -127,7 +131,7 @@ export class Staging implements AsyncDisposable {
   /** Which files are only in the export that is there, and whether a part is only here or different. */
   async #compare(
     options: { readonly replace?: boolean; readonly signal?: AbortSignal },
-  ): Promise<{ kept: string[]; changed: boolean }> {
+  ): Promise<{ kept: FoundEntry[]; changed: boolean }> {
     const different: Part[] = [];
     let absent = false;
     for (const [part, files] of this.#parts) {
@@ -142,7 +146,7 @@ export class Staging implements AsyncDisposable {
         } to '${this.#target}': it is there with other content, use --replace to replace it`,
       );
     }
-    const kept = (await findFiles(this.#target, options)).map(({ path }) => path).filter((path) => this.#isKept(path));
+    const kept = (await findEntries(this.#target, options)).filter(({ path }) => this.#isKept(path));
     return { kept, changed: absent || different.length > 0 };
   }
 
@@ -151,35 +155,54 @@ export class Staging implements AsyncDisposable {
     files: readonly ManifestFile[],
     options: { readonly signal?: AbortSignal },
   ): Promise<boolean> {
-    const present = await findFiles(join(this.#target, part), options);
+    const present = await findEntries(join(this.#target, part), options);
     if (present.length !== files.length) return false;
     const wanted = new Map(files.map((file) => [file.path, file]));
-    for (const { path, bytes } of present) {
+    for (const { path, bytes, isSpecial } of present) {
       const file = wanted.get(`${part}/${path}`);
-      if (file?.bytes !== bytes) return false;
+      if (isSpecial || file?.bytes !== bytes) return false;
       if (file.sha256 !== await hashFile(join(this.#target, part, path), options)) return false;
     }
     return true;
   }
 
   /** What the manifest says of files that are taken over, missing ones too; of those that it does not know, what they are. */
-  async #filesOf(kept: readonly string[], options: { readonly signal?: AbortSignal }): Promise<ManifestFile[]> {
+  async #filesOf(kept: readonly FoundEntry[], options: { readonly signal?: AbortSignal }): Promise<ManifestFile[]> {
     const known = await textOf(join(this.#target, MANIFEST_NAME)) === undefined || kept.length === 0
       ? []
       : (await readManifest(this.#target)).files.filter(({ path }) => this.#isKept(path));
     const files = [...known];
-    for (const path of kept) {
-      if (known.some((file) => file.path === path)) continue;
+    for (const { path, bytes, isSpecial } of kept) {
+      if (isSpecial || known.some((file) => file.path === path)) continue;
       const file = join(this.#target, path);
-      const { size: bytes } = await Deno.stat(file);
-      files.push({ path, bytes, sha256: await hashFile(file, options), ...await describeFile(file) });
+      files.push({ path, bytes, sha256: await hashFile(file, options), ...await describeForeign(file) });
     }
     return files;
+  }
+
+  /** Removes what is not of a whole part: half a part, and what was linked by a call that failed. */
+  async #tidy(): Promise<void> {
+    for await (const { name } of Deno.readDir(this.dir)) {
+      const isPart = PARTS.some((part) => part === name && this.#parts.has(part));
+      if (!isPart) await Deno.remove(join(this.dir, name), { recursive: true });
+    }
+    const made = new Set([...this.#parts.values()].flat().map(({ path }) => path));
+    for (const { path } of await findEntries(this.dir)) if (!made.has(path)) await Deno.remove(join(this.dir, path));
   }
 
   /** Whether a file belongs to no part that was made anew. */
   #isKept(path: string): boolean {
     return path !== MANIFEST_NAME && ![...this.#parts.keys()].some((part) => path.startsWith(`${part}/`));
+  }
+}
+
+/** What another program put there may be unfinished. */
+async function describeForeign(path: string): Promise<Pick<ManifestFile, "rows" | "schema">> {
+  try {
+    return await describeFile(path);
+  } catch (error) {
+    if (!(error instanceof ExtractError)) throw error;
+    return { rows: null, schema: null };
   }
 }
 

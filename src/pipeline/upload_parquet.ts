@@ -101,26 +101,29 @@ async function planExport(
   const { projectSlug, timeSlug, dir } = parquetExport;
   const extract = await ledger.findExtract(projectSlug, timeSlug, call);
   if (extract === undefined) throw new NotPopulatedError(dir);
-  const toSend = (path: string, bytes: number, sha256?: string): FileToSend => ({
+  const toSend = (path: string, source: string, bytes: number, sha256?: string): FileToSend => ({
     projectSlug,
-    source: join(dir, path),
+    source,
     bytes,
     ...(sha256 === undefined ? {} : { sha256 }),
     path: `${projectSlug}/${timeSlug}/parquet/${path}`,
     replace,
     record: (transfer) => ledger.recordTransfer({ ...transfer, extractId: extract.extractId }),
   });
-  const files = (await parquetExport.files(call)).filter(({ path }) => path !== MANIFEST);
+  const files = await parquetExport.files(call);
   if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
     throw new ExportError("not-exported", `Cannot send '${dir}': it is not whole, run 'pixl export' again`);
   }
-  const manifest = await Deno.stat(join(dir, MANIFEST)).catch((error) => {
+  // Beside the files, which are elsewhere than usual while the export is being replaced.
+  const [first] = files;
+  const beside = join(first === undefined ? dir : first.source.slice(0, -first.path.length), MANIFEST);
+  const manifest = await Deno.stat(beside).catch((error) => {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   });
   return {
-    files: files.map(({ path, bytes, sha256 }) => toSend(path, bytes, sha256)),
-    manifest: manifest && toSend(MANIFEST, manifest.size),
+    files: files.map(({ path, source, bytes, sha256 }) => toSend(path, source, bytes, sha256)),
+    manifest: manifest && toSend(MANIFEST, beside, manifest.size),
     failed: [],
   };
 }

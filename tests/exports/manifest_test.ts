@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import {
   ExportError,
@@ -85,6 +85,19 @@ Deno.test("ParquetExport.writeTable() writes other tables, and refuses names tha
   ]);
 });
 
+Deno.test("ParquetExport.writeTable() writes tables side by side", async () => {
+  await using here = await scene();
+  await using parquetExport = here.export();
+  const write = (name: string) => parquetExport.writeTable(name, [{ name: "id", type: "int32" }], [{ id: 1 }]);
+  await Promise.all(["a", "b", "c"].map(write));
+  await parquetExport.finish();
+  assertEquals((await readManifest(here.dir)).files.map(({ path }) => path), [
+    "ehr/a.parquet",
+    "ehr/b.parquet",
+    "ehr/c.parquet",
+  ]);
+});
+
 Deno.test("ParquetExport.finish() keeps in the manifest what was exported before, as it was", async () => {
   await using here = await scene();
   await exportAll(here);
@@ -122,6 +135,50 @@ Deno.test("ParquetExport.finish() keeps files that it did not make, and does not
   assertEquals((await verifyExport(here.dir)).problems, [problem]);
 });
 
+Deno.test({
+  name: "ParquetExport.finish() takes over links, pipes and half parquet files that it did not make",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using here = await scene();
+    await exportAll(here, 1);
+    await Deno.symlink("/nowhere", join(here.dir, "link.parquet"));
+    await Deno.writeTextFile(join(here.dir, "half.parquet"), "PAR1");
+    await new Deno.Command("mkfifo", { args: [join(here.dir, "pipe")] }).output();
+    await exportAll(here, 2, true);
+    await exportAll(here, 2);
+    assertEquals(await Deno.readLink(join(here.dir, "link.parquet")), "/nowhere");
+    assertEquals(await Deno.readTextFile(join(here.dir, "half.parquet")), "PAR1");
+    assertEquals((await Deno.lstat(join(here.dir, "pipe"))).isFifo, true);
+    const { files } = await readManifest(here.dir);
+    assertEquals(files.map(({ path, rows }) => `${path} ${rows}`).filter((file) => !file.startsWith("omop")), [
+      "half.parquet null",
+      "radiology/radiology.parquet 2",
+    ]);
+  },
+});
+
+Deno.test("ParquetExport.finish() can be called again after it was stopped while it took files over", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  for (const name of ["a.txt", "b.txt"]) await Deno.writeTextFile(join(here.dir, name), name);
+  await using parquetExport = here.export();
+  await parquetExport.writeTable("visits", [{ name: "id", type: "int32" }], []);
+  for (let stop = 1, stopped = true; stopped; stop++) {
+    // Stops at the first, then at the second look, and so on.
+    let looks = 0;
+    const signal = new AbortController().signal;
+    signal.throwIfAborted = () => {
+      if (++looks === stop) throw new Error("Stop");
+    };
+    stopped = await parquetExport.finish({ signal }).then(() => false, (error) => {
+      assertEquals(error.message, "Stop");
+      return true;
+    });
+  }
+  assertEquals((await verifyExport(here.dir)).problems, []);
+  assertEquals(await Deno.readTextFile(join(here.dir, "b.txt")), "b.txt");
+});
+
 Deno.test("verifyExport() finds what is missing, changed and added, through latest too", async () => {
   await using here = await scene();
   await exportAll(here);
@@ -146,13 +203,24 @@ Deno.test("readManifest() refuses what is no manifest, and paths that lead out o
   await exportAll(here);
   const path = join(here.dir, "manifest.json");
   const text = await Deno.readTextFile(path);
-  const bad = ["../x", "/etc/passwd", "a/../../b", "..", "a\\b", "a/.", ""].map((to) =>
+  const bad = ["../x", "/etc/passwd", "a/../../b", "..", "a\n/../x", "a\0b", "a/.", ""].map((to) =>
     text.replace("omop/public/PERSON.parquet", JSON.stringify(to).slice(1, -1))
   );
   for (const content of ["", "{}", text.slice(0, -5), ...bad]) {
     await Deno.writeTextFile(path, content);
     assertEquals((await assertRejects(() => readManifest(here.dir), ExportError)).code, "manifest-invalid", content);
   }
+});
+
+Deno.test({
+  name: "readManifest() knows files whose name holds a backslash or a line end",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using here = await scene();
+    await Deno.writeTextFile(join(here.extract.dir, "public", "a\\..\nb.txt"), "Read me");
+    await exportAll(here);
+    assertEquals((await verifyExport(here.dir)).problems, []);
+  },
 });
 
 Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or the new one while it replaces", async () => {
@@ -177,3 +245,43 @@ Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or
   assertEquals(left, [".replacing", "2023-12-07t14-08-58"]);
   assertEquals((await verifyExport(latest)).problems, []);
 });
+
+Deno.test("ParquetExport.files() and verifyExport() find one whole export while it is replaced", async () => {
+  await using here = await scene();
+  await exportAll(here, 1);
+  const { latest } = here.export();
+  let [done, reads] = [false, 0];
+  const readers = [
+    () => here.export().files(),
+    () => verifyExport(here.dir).then(({ problems }) => assertEquals(problems, [])),
+    () => verifyExport(latest).then(({ problems }) => assertEquals(problems, [])),
+  ].map(async (read) => {
+    for (; !done; reads++) await read();
+  });
+  for (let round = 2; round < 12; round++) await exportAll(here, round, true);
+  done = true;
+  await Promise.all(readers);
+  assertEquals(reads > 10, true);
+});
+
+for (const gap of [false, true]) {
+  const state = gap ? "between its renames" : "before its renames";
+  Deno.test(`ParquetExport.files() and verifyExport() find the new export after a crash ${state}`, async () => {
+    await using here = await scene();
+    await exportAll(here, 1);
+    const waiting = join(here.dir, "..", ".replacing", basename(here.dir));
+    await Deno.rename(here.dir, join(here.exports, "new"));
+    await exportAll(here, 2);
+    if (gap) await Deno.remove(here.dir, { recursive: true });
+    await Deno.mkdir(dirname(waiting));
+    await Deno.rename(join(here.exports, "new"), waiting);
+    const { latest } = here.export();
+    await Deno.remove(latest);
+    await Deno.symlink(`all_extracts/.replacing/${basename(here.dir)}`, latest);
+    const real = await Deno.realPath(waiting);
+    const { manifest } = await verifyExport(here.dir);
+    assertEquals(manifest.files.at(-1)?.rows, 1);
+    const files = await here.export().files();
+    assertEquals(files.map(({ source }) => source), manifest.files.map(({ path }) => join(real, path)));
+  });
+}

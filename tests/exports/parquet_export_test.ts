@@ -9,6 +9,7 @@ import {
   ParquetExport,
   type RadiologyRow,
   TableError,
+  verifyExport,
 } from "../../src/exports/mod.ts";
 import { compareTimeSlugs } from "../../src/exports/latest_link.ts";
 import { readMetadata, readRows } from "./read_back.ts";
@@ -220,6 +221,22 @@ Deno.test("ParquetExport.finish() understands the absolute link of the Python PI
   assertEquals((await exportAll(here)).latest, false);
   assertEquals((await exportAll(here, "2024-01-02T00:00:00")).latest, true);
   assertEquals(await Deno.readLink(join(here.project, "latest")), "all_extracts/2024-01-02t00-00-00");
+});
+
+Deno.test("ParquetExport.finish() can be called again after a replacement failed half way", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  await using parquetExport = here.export();
+  await parquetExport.writeRadiology([]);
+  const obstacle = join(here.project, ".latest.part");
+  await Deno.mkdir(join(obstacle, "x"), { recursive: true });
+  await assertRejects(() => parquetExport.finish({ replace: true }), ExportError);
+  await assertRejects(() => parquetExport.finish({ replace: true }), ExportError);
+  await Deno.remove(obstacle, { recursive: true });
+  assertEquals(await parquetExport.finish(), { unchanged: false, latest: true });
+  assertEquals(await tree(here.project), WHOLE);
+  assertEquals((await readRows(join(parquetExport.dir, "radiology", "radiology.parquet"))).length, 0);
+  assertEquals((await verifyExport(parquetExport.dir)).problems, []);
 });
 
 Deno.test("ParquetExport.finish() does not touch a latest that is no link", async () => {

@@ -1,8 +1,12 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import type { ColumnMetaData, SchemaElement, SchemaTree } from "hyparquet";
 import { parquetHeader } from "hyparquet/column";
+import { DEFAULT_PARSERS } from "hyparquet/convert";
+import { crc32 } from "node:zlib";
 import { basename, join } from "node:path";
 import { checkValues } from "../../src/exports/check_page.ts";
 import { checkThrift } from "../../src/exports/check_thrift.ts";
+import { type ColumnChunk, readChunk } from "../../src/exports/column_chunk.ts";
 import { ExtractError } from "../../src/exports/mod.ts";
 import { readColumns } from "../../src/exports/read_columns.ts";
 import { readMetadata, runSql } from "./read_back.ts";
@@ -179,6 +183,39 @@ for (
     assertThrows(() => checkValues({ bytes: new Uint8Array(bytes), offset: 0 }, page), RangeError);
   });
 }
+
+/** A column of one required 32-bit number in one page, as its bytes are; with a checksum of those that follow. */
+function chunkOf(value: number, checked: readonly number[], nulls?: bigint): ColumnChunk {
+  const zigzag = crc32(new Uint8Array(checked)) | 0;
+  const crc: number[] = [];
+  for (let rest = ((zigzag << 1) ^ (zigzag >> 31)) >>> 0;; rest >>>= 7) {
+    crc.push(rest > 127 ? (rest & 127) | 128 : rest);
+    if (rest < 128) break;
+  }
+  // Thrift: type, both sizes, checksum, then count and encodings.
+  const header = [0x15, 0, 0x15, 8, 0x15, 8, 0x15, ...crc, 0x1c, 0x15, 2, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0];
+  const bytes = new Uint8Array([...header, value, 0, 0, 0]);
+  const element: SchemaElement = { name: "id", type: "INT32", repetition_type: "REQUIRED" };
+  const root: SchemaTree = { children: [], count: 1, element: { name: "root" }, path: [] };
+  const column: SchemaTree = { children: [], count: 1, element, path: ["id"] };
+  const metadata: ColumnMetaData = {
+    ...{ type: "INT32", encodings: ["PLAIN"], path_in_schema: ["id"], codec: "UNCOMPRESSED", num_values: 1n },
+    ...{ total_uncompressed_size: BigInt(bytes.length), total_compressed_size: BigInt(bytes.length) },
+    ...{ data_page_offset: 0n, ...(nulls !== undefined && { statistics: { null_count: nulls } }) },
+  };
+  return { bytes, metadata, schemaPath: [root, column], parsers: DEFAULT_PARSERS };
+}
+
+Deno.test("readChunk() refuses a page that is not as its checksum says", () => {
+  assertEquals(Array.from(readChunk(chunkOf(7, [7, 0, 0, 0]), 1)), [7]);
+  assertEquals(Array.from(readChunk(chunkOf(200, [200, 0, 0, 0]), 1)), [200]);
+  assertThrows(() => readChunk(chunkOf(6, [7, 0, 0, 0]), 1), RangeError, "Wrong checksum");
+});
+
+Deno.test("readChunk() refuses another number of nulls than the footer has", () => {
+  assertEquals(Array.from(readChunk(chunkOf(7, [7, 0, 0, 0], 0n), 1)), [7]);
+  assertThrows(() => readChunk(chunkOf(7, [7, 0, 0, 0], 1n), 1), RangeError, "Nulls");
+});
 
 Deno.test("checkThrift() refuses numbers, lists and structs that do not end", () => {
   const nested = Array(100).fill(0x1c);
