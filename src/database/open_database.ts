@@ -8,6 +8,7 @@ import { openServer, type PostgresOptions } from "./server.ts";
  * @param options Which.
  * @param abort `signal` ends the attempt with its reason.
  * @returns The open database.
+ * @throws {RangeError} If `kind` is neither.
  * @throws {DatabaseError} `database-unreachable`, `database-busy`, `database-refused` or `database-missing`; embedded `database-locked` or
  * `database-refused`.
  *
@@ -26,5 +27,17 @@ export function openDatabase(
   options: PostgresOptions | EmbeddedOptions,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<Database> {
-  return options.kind === "postgres" ? openServer(options, signal) : openEmbedded(options, signal);
+  switch (options.kind) {
+    case "postgres":
+      return openServer(options, signal);
+    case "embedded":
+      return openEmbedded(options, signal);
+    default: {
+      // Without a type check an object for a server would otherwise make a folder.
+      const { kind } = options as { readonly kind?: unknown };
+      return Promise.reject(
+        new RangeError(`Cannot open a database as 'kind' must be 'postgres' or 'embedded': current value is ${kind}`),
+      );
+    }
+  }
 }

@@ -42,7 +42,8 @@ export interface DemoReport {
   readonly exported: { readonly parquetFiles: number; readonly reportRows: number };
   readonly uploaded: {
     readonly images: number;
-    readonly parquetFiles: number;
+    /** The parquet files and their manifest. */
+    readonly exportFiles: number;
     readonly bytes: number;
     /** Files at the destination that equal their source byte for byte. */
     readonly verified: number;
@@ -142,7 +143,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     ["studies exported by the ledger", report.ledger.exported, populated.studies],
     ["study zips that arrived", zips, populated.studies],
     ["files verified", verified, arrived.length],
-    ["files at the destination", arrived.length, zips + exported.parquetFiles],
+    ["files at the destination", arrived.length, zips + exported.parquetFiles + 1], // the manifest
   ]);
   return { report, problems, arrived };
 
@@ -178,7 +179,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     return result;
   }
 
-  async function uploadAll(): Promise<{ images: number; parquetFiles: number; bytes: number }> {
+  async function uploadAll(): Promise<{ images: number; exportFiles: number; bytes: number }> {
     const pki = await makePki({ hosts: ["127.0.0.1"], days: 1 });
     const [user, password] = ["dsh", crypto.randomUUID()];
     const { certPem, keyPem, caPem } = pki;
@@ -198,12 +199,12 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
       mode: "implicit",
       caPem,
     }, { signal });
-    using uploading = progress.phase("upload", populated.studies + exported.parquetFiles, "files");
+    using uploading = progress.phase("upload", populated.studies + exported.parquetFiles + 1, "files");
     const onFile = () => uploading.advance();
     const images = await uploadImages(ledger, imageDir, dsh, { signal, onFile });
     const parquet = await uploadParquet(ledger, exportDir, dsh, { signal, onFile });
-    uploading.done(`${images.sent} zips and ${parquet.sent} parquet files over FTPS, certificate verified`);
-    return { images: images.sent, parquetFiles: parquet.sent, bytes: images.bytes + parquet.bytes };
+    uploading.done(`${images.sent} zips and ${parquet.sent} files of the export over FTPS, certificate verified`);
+    return { images: images.sent, exportFiles: parquet.sent, bytes: images.bytes + parquet.bytes };
   }
 
   /** `<project>/<pseudonym>.zip` and `<project>/<time>/parquet/<file>`. */

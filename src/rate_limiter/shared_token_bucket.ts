@@ -57,7 +57,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  * give it back would mint, where others have booked since), and never mints. With the
  * database away there are no tokens; those who wait keep their place, and go on by themselves when it is back.
  *
- * @example See {@linkcode TokenStore}
+ * @example See {@linkcode TokenStore}; its implementation in `@pixl/core/database` shows both together.
  */
 export class SharedTokenBucket implements RateLimiter, AsyncDisposable {
   readonly #store: TokenStore;

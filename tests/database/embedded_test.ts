@@ -106,6 +106,11 @@ test("openDatabase() rejects with the reason of its signal", async (dir) => {
   await using _database = await open(dir);
 });
 
+Deno.test("openDatabase() refuses what is neither a server nor embedded, and makes no folder", async () => {
+  const options = { host: "localhost" } as unknown as Parameters<typeof openDatabase>[0];
+  await assertRejects(() => openDatabase(options), RangeError, "current value is undefined");
+});
+
 test("openDatabase() needs no permission but the folder", async (dir) => {
   const program = `
     await using database = await openDatabase({ kind: "embedded", dir });

@@ -14,7 +14,7 @@ interface Report {
   readonly exported: { readonly parquetFiles: number; readonly reportRows: number };
   readonly uploaded: {
     readonly images: number;
-    readonly parquetFiles: number;
+    readonly exportFiles: number;
     readonly bytes: number;
     readonly verified: number;
   };
@@ -47,7 +47,7 @@ Deno.test("deno task demo does the whole job; run again on its folder, nothing i
       dead: { pacs: 0, ehr: 0 },
       retries: true,
       exported: { parquetFiles: files, reportRows: 20 },
-      uploaded: { images: 20, parquetFiles: files, bytes: first.uploaded.bytes, verified: 20 + files },
+      uploaded: { images: 20, exportFiles: files + 1, bytes: first.uploaded.bytes, verified: 20 + files + 1 },
       ledger: { exported: 20 },
       seconds: true,
     });
@@ -56,7 +56,7 @@ Deno.test("deno task demo does the whole job; run again on its folder, nothing i
     const second = await demo("--dir", dir, "--studies", "20", "--rate", "100");
 
     assertEquals([second.published, second.handled], [{ pacs: 0, ehr: 0 }, { pacs: 0, ehr: 0 }]);
-    assertEquals(second.uploaded, { images: 0, parquetFiles: 0, bytes: 0, verified: 20 + files });
+    assertEquals(second.uploaded, { images: 0, exportFiles: 0, bytes: 0, verified: 20 + files + 1 });
     assertEquals(await listFiles(join(dir, "dsh")), arrived);
   } finally {
     await Deno.remove(dir, { recursive: true });

@@ -65,10 +65,9 @@ async function mainJob(site: Site, ftps: FtpsServer): Promise<number> {
   }
   assertEquals([first.exported.reportRows, first.exported.missingReports], [studies, 0]);
   assertEquals([first.images.sent, first.images.verified], [studies, studies]);
-  assertEquals([first.parquet.sent, first.parquet.verified], [
-    first.exported.parquetFiles,
-    first.exported.parquetFiles,
-  ]);
+  // The manifest goes too.
+  const files = first.exported.parquetFiles + 1;
+  assertEquals([first.parquet.sent, first.parquet.verified], [files, files]);
   await compareTrees(site, ftps, first.populated);
   const status = await pixlJson<Status>(["status"], site);
   assertEquals(status.projects.map(({ kind, state, count }) => [kind, state, count]), [
@@ -114,7 +113,7 @@ async function compareTrees(site: Site, ftps: FtpsServer, { project, extract }: 
   const exportOf = join(site.exportDir, project, "all_extracts", extract);
   const expected = new Map<string, string>();
   for (const zip of await listFiles(site.imageDir)) expected.set(`${project}/${zip}`, join(site.imageDir, zip));
-  for (const file of (await listFiles(exportOf)).filter((path) => path.endsWith(".parquet"))) {
+  for (const file of (await listFiles(exportOf)).filter((path) => /\.parquet$|^manifest\.json$/.test(path))) {
     expected.set(`${project}/${extract}/parquet/${file}`, join(exportOf, file));
   }
   assertEquals(await listFiles(ftps.files), [...expected.keys()].sort());

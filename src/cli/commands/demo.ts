@@ -77,7 +77,7 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
           ["exported", ledger.exported, exported.reportRows],
         ]);
         screen.line(
-          `  sent ${uploaded.images} zips and ${uploaded.parquetFiles} parquet files (${uploaded.bytes} bytes); ` +
+          `  sent ${uploaded.images} zips and ${uploaded.exportFiles} files of the export (${uploaded.bytes} bytes); ` +
             `${uploaded.verified} files at the destination verified; ${report.retries} tried again; ${report.seconds} s`,
         );
       }
