@@ -399,7 +399,8 @@ export function destinationConformance(
         const { size } = await Deno.stat(there);
         using file = await Deno.open(there, { write: true });
         await file.write(randomBytes(MB));
-        assertEquals((await Deno.stat(there)).size, size);
+        // A server may still be writing what it was given last.
+        assert((await Deno.stat(there)).size >= size);
       }],
       ["the unfinished file is gone", async (workbench: Bench) => {
         await Deno.remove(partIn(`${workbench.files}/a`));
