@@ -55,9 +55,9 @@ export async function benchRateLimiter(): Promise<BenchRow[]> {
     }),
     await compare({
       area,
-      name: "tryTake, none there (each looks at the clock once, so that is the bound)",
+      name: "tryTake, none there (out of reach: each looks at the clock once, which is nearly all of it)",
       unit: "calls/s",
-      goal: 0.75,
+      goal: 2,
       ours: () => {
         const bucket = new TokenBucket({ rate: 1e-9, initial: 0 });
         return perSecond(CALLS, () => {
