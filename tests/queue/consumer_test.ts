@@ -114,7 +114,7 @@ Deno.test("consume() leaves alone what was lost to another consumer", async () =
     return new Promise(() => {});
   };
   await using consumer = await consume(broker, "pacs", handler);
-  while (consumer.counts.returned === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (consumer.stats.returned === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   assertEquals(broker.log, []);
 });
 
