@@ -20,6 +20,7 @@ rabbitmqTest("RabbitmqBroker: an acknowledgement just before the broker is close
     const subscription = await broker.subscribe(queue);
     const delivery = await take(subscription);
     assertEquals(delivery.messageId, id);
+    await subscription[Symbol.asyncDispose]();
     await delivery.acknowledge();
   }
   await depthBecomes(other, queue, { ready: 0, delayed: 0, dead: 0 });
