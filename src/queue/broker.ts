@@ -75,12 +75,8 @@ export interface KeptMessage {
   readonly traceparent?: string;
   /** When it was published, ISO 8601 in UTC; absent where the publisher did not say. */
   readonly publishedAt?: string;
-}
-
-/** A message that nobody takes any more. */
-export interface DeadLetter extends KeptMessage {
-  /** Why. */
-  readonly death: Death;
+  /** Of a dead letter: why it is one. */
+  readonly death?: Death;
 }
 
 /** What becomes of a message that was looked at: it stays where it was, is deleted, or waits again as a first attempt. */
@@ -183,23 +179,17 @@ export interface Broker extends AsyncDisposable {
   /** Deletes every message that waits, not those in hand nor the dead letters. @returns Their number. */
   purge(queue: string, options?: Abortable): Promise<number>;
   /**
-   * Shows the messages that wait, delayed ones too, once each, and does with each what the visitor says. Meanwhile nobody else can take what was shown.
-   * What comes in meanwhile may be missed. If the visitor rejects, what it was shown last is kept.
+   * Shows the messages that wait (delayed ones too) or the dead letters, oldest first, once each, and does with each what the visitor says. Meanwhile
+   * nobody else can take what was shown. What comes in meanwhile may be missed. If the visitor rejects, what it was shown last is kept.
    *
-   * @param visit Looks at a batch. @returns A verdict for each, in order; `requeue` makes a delayed one ready.
+   * @param place Which messages.
+   * @param visit Looks at a batch. @returns A verdict for each, in order; `requeue` also makes a delayed one ready.
    * @returns How many were shown.
    */
   walk(
     queue: string,
-    place: "waiting",
+    place: "waiting" | "dead",
     visit: (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>,
-    options?: WalkOptions,
-  ): Promise<number>;
-  /** The same for the dead letters, oldest first. */
-  walk(
-    queue: string,
-    place: "dead",
-    visit: (batch: readonly DeadLetter[]) => Promise<readonly Verdict[]>,
     options?: WalkOptions,
   ): Promise<number>;
 }

@@ -1,17 +1,25 @@
 import type {
   Abortable,
   Broker,
+  KeptMessage,
   OutgoingMessage,
   PublishOptions,
   QueueDepth,
   SubscribeOptions,
   Subscription,
+  Verdict,
+  WalkOptions,
 } from "../broker.ts";
-import { Connection } from "./connection.ts";
+import type { Letter } from "./confirms.ts";
+import { closeChannel, Connection } from "./connection.ts";
+import { RabbitmqDelivery } from "./delivery.ts";
 import { checkWhole, type RabbitmqOptions, settingsOf } from "./options.ts";
+import { copied, readProperties } from "./properties.ts";
 import { Publisher } from "./publisher.ts";
+import { Session } from "./session.ts";
 import { RabbitmqSubscription } from "./subscription.ts";
 import { declareQueues, queueNames } from "./topology.ts";
+import { deadLetter, keptMessage, type Walk, walkQueue } from "./walk.ts";
 
 /**
  * The queues in RabbitMQ, 3.10 or later: quorum queues, one for what is ready, one for each step of the delay (`<queue>.delay.<ms>`) and one for dead
@@ -73,8 +81,8 @@ export class RabbitmqBroker implements Broker {
    */
   async declare(queue: string, options: Abortable = {}): Promise<void> {
     const names = queueNames(queue);
-    const { maxDeliveries } = this.#connection.settings;
-    await this.#connection.withChannel(queue, (channel) => declareQueues(channel, names, maxDeliveries), options);
+    const { settings } = this.#connection;
+    await this.#connection.withChannel(queue, (channel) => declareQueues(channel, names, settings), options);
   }
 
   /** See {@linkcode Broker.publish}. At most 1,000 messages or 8 MiB wait for their confirmation at once. */
@@ -87,10 +95,14 @@ export class RabbitmqBroker implements Broker {
   }
 
   /** See {@linkcode Broker.subscribe}. With a prefetch, RabbitMQ sends no more than so many that are not yet answered. */
-  async subscribe(queue: string, { prefetch = 0, signal }: SubscribeOptions = {}): Promise<Subscription> {
+  async subscribe(
+    queue: string,
+    { prefetch = 0, singleActive = false, signal }: SubscribeOptions = {},
+  ): Promise<Subscription> {
     checkWhole("prefetch", prefetch, 0, 65_535);
     const forget = (closed: RabbitmqSubscription) => this.#subscriptions.delete(closed);
-    const subscription = new RabbitmqSubscription(this.#connection, this.#publisher, queue, prefetch, forget);
+    const taking = { prefetch, singleActive };
+    const subscription = new RabbitmqSubscription(this.#connection, this.#publisher, queue, taking, forget);
     await subscription.start(signal === undefined ? {} : { signal });
     this.#subscriptions.add(subscription);
     return subscription;
@@ -98,16 +110,32 @@ export class RabbitmqBroker implements Broker {
 
   /** See {@linkcode Broker.depth}. RabbitMQ does not tell over AMQP how many are in hand. */
   async depth(queue: string, options: Abortable = {}): Promise<QueueDepth> {
-    const { main, delays, dead } = queueNames(queue);
-    const counts = await this.#connection.withChannel(queue, async (channel) => {
+    const names = queueNames(queue);
+    return await this.#connection.withChannel(queue, async (channel) => {
       const count = async (name: string) => (await channel.checkQueue(name)).messageCount;
       // The delays first: what moves from there to the main queue meanwhile is counted twice rather than not at all.
-      const delayed: number[] = [];
-      for (const name of delays) delayed.push(await count(name));
-      return [await count(main), await count(dead), ...delayed];
+      let delayed = 0;
+      for (const name of names.delays) delayed += await count(name);
+      const [ready, dead] = [await count(names.main), await count(names.dead)];
+      const { consumerCount: consumers } = await channel.checkQueue(names.consumers);
+      return { ready, delayed, inHand: undefined, dead, consumers };
     }, options);
-    const [ready = 0, deadLetters = 0, ...delayed] = counts;
-    return { ready, delayed: delayed.reduce((sum, some) => sum + some, 0), inHand: undefined, dead: deadLetters };
+  }
+
+  /** See {@linkcode Broker.age}. Taken and handed back to be looked at, since RabbitMQ shows no message otherwise; to the second. */
+  async age(queue: string, options: Abortable = {}): Promise<number | undefined> {
+    return await this.#connection.withChannel(queue, async (channel) => {
+      const message = await channel.get(queueNames(queue).main);
+      if (message === false) return undefined;
+      const session = new Session(channel, this.#connection.ended);
+      const { settings } = this.#connection;
+      const send = (name: string, letter: Letter) => this.#publisher.send(name, letter);
+      const delivery = new RabbitmqDelivery(message, { queue, session, settings, send });
+      if (settings.queueType === "classic") await delivery.handBack();
+      else await delivery.release();
+      const { publishedAt } = delivery;
+      return publishedAt === undefined ? undefined : Math.max(0, Date.now() - Date.parse(publishedAt));
+    }, options);
   }
 
   /** See {@linkcode Broker.purge}. */
@@ -120,6 +148,40 @@ export class RabbitmqBroker implements Broker {
       return purged;
     }, options);
     return counts.reduce((sum, some) => sum + some, 0);
+  }
+
+  /** See {@linkcode Broker.walk}. */
+  async walk(
+    queue: string,
+    place: "waiting" | "dead",
+    visit: (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>,
+    { batch = 500, signal }: WalkOptions = {},
+  ): Promise<number> {
+    checkWhole("batch", batch, 1, 65_535);
+    const { main, delays, dead } = queueNames(queue);
+    const abort = signal === undefined ? {} : { signal };
+    const walk: Walk = {
+      batch,
+      visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
+      copy: async ({ properties, content }) => {
+        await this.#publisher.send(main, {
+          messageId: readProperties(properties).messageId,
+          body: new Uint8Array(content),
+          properties: copied(properties, place === "dead" ? { attempt: 1 } : {}),
+        });
+      },
+    };
+    const channel = await this.#connection.channel(abort);
+    let shown = 0;
+    try {
+      // The delays first: what moves from there to the main queue meanwhile is seen there.
+      for (const source of place === "dead" ? [dead] : [...delays, main]) {
+        shown += await walkQueue(this.#connection, channel, source, walk, abort);
+      }
+    } finally {
+      closeChannel(channel);
+    }
+    return shown;
   }
 
   /** Hands back what is in hand and closes the connection, within about 4 s whatever the broker does. */

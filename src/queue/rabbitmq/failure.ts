@@ -91,6 +91,12 @@ export function isMissing(error: unknown): boolean {
   return codeOf(error) === REPLY.notFound || (error instanceof QueueError && error.code === "queue-missing");
 }
 
+/** Whether RabbitMQ said that another consumer has a queue for itself, or that there are others. */
+export function isInUse(error: unknown): boolean {
+  const cause = error instanceof QueueError ? error.cause : error;
+  return codeOf(cause) === REPLY.accessRefused && /in exclusive use/.test(textOf(cause));
+}
+
 /** The connection was closed by us. */
 export function closedFailure(what = "The connection to RabbitMQ"): QueueError {
   return new QueueError("closed", `${what} was closed: open it again`);
@@ -111,14 +117,37 @@ function mismatch(queue: string, error: unknown): QueueError {
     : `with another '${argument}' (${plain(current)}, not ${plain(wanted)})`;
   return new QueueError(
     "queue-mismatch",
-    `Queue '${name ?? queue}' exists ${difference}: empty and delete it, or use another name`,
+    `Queue '${name ?? queue}' exists ${difference}: ${remedy(argument, current)}`,
     { cause: error },
   );
+}
+
+/** Type and priorities differ where the Python PIXL, or an earlier setting, declared the queue. */
+function remedy(argument: string | undefined, current = ""): string {
+  const other = argument === "x-max-priority" || (argument === "x-queue-type" && /classic|none/.test(current))
+    ? "classic"
+    : argument === "x-queue-type"
+    ? "quorum"
+    : undefined;
+  const change = other === undefined ? "" : `open RabbitMQ with queueType '${other}', `;
+  return `${change}empty and delete it, or use another name`;
 }
 
 /** As RabbitMQ writes them: `'quorum'`, `none` or `the value '20' of type 'signedint'`. */
 function plain(value = ""): string {
   return /^the value (.*) of type '\w+'$/.exec(value)?.[1] ?? value;
+}
+
+/** Why RabbitMQ closed a channel, where it is more than a cut connection. */
+export function channelFailure(error: unknown): QueueError {
+  const [, timeoutMs] =
+    /delivery acknowledgement on channel .* timed out\. Timeout value used: (\d+) ms/.exec(textOf(error)) ?? [];
+  if (timeoutMs === undefined) return lostFailure("the connection to RabbitMQ was cut");
+  return new QueueError(
+    "delivery-lost",
+    `Cannot answer the messages in hand as one of them was there longer than RabbitMQ's consumer_timeout of ${timeoutMs} ms: set it in rabbitmq.conf above the longest job`,
+    { cause: error },
+  );
 }
 
 function isCertificateProblem(error: unknown): boolean {

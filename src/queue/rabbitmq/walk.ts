@@ -1,0 +1,87 @@
+import { deadline } from "@std/async";
+import type { Channel, Message } from "amqplib";
+import type { Abortable, KeptMessage, Verdict } from "../broker.ts";
+import type { Connection } from "./connection.ts";
+import { deathOf, readProperties } from "./properties.ts";
+
+/** A silence after which RabbitMQ is asked whether anything is left, in milliseconds. */
+const SILENCE_MS = 200;
+
+/** What a walk does. */
+export interface Walk {
+  /** Most messages of a visit. */
+  readonly batch: number;
+  /** Looks at a batch, never empty. */
+  readonly visit: (batch: readonly Message[]) => Promise<readonly Verdict[]>;
+  /** Puts a copy among those that are ready. */
+  readonly copy: (message: Message) => Promise<void>;
+}
+
+/**
+ * Shows each message that is in a queue now, once, in its order. What is kept stays unanswered until the channel is closed: then it goes back to where
+ * it was.
+ *
+ * Each batch has a consumer of its own, whose prefetch is the batch: asking for one message at a time (basic.get) takes a round trip for each.
+ *
+ * @param connection The channel's.
+ * @param channel Used for nothing else.
+ * @param queue A queue of RabbitMQ.
+ * @returns How many were shown.
+ */
+export async function walkQueue(
+  connection: Connection,
+  channel: Channel,
+  queue: string,
+  { visit, copy, batch: size }: Walk,
+  options: Abortable,
+): Promise<number> {
+  const count = async () => (await connection.answer(channel.checkQueue(queue), queue, options)).messageCount;
+  const total = await count();
+  let shown = 0;
+  while (shown < total) {
+    const batch = await take(Math.min(size, total - shown));
+    if (batch.length === 0) break;
+    shown += batch.length;
+    const verdicts = await visit(batch);
+    await Promise.all(batch.map(async (message, i) => {
+      const verdict = verdicts[i] ?? "keep";
+      if (verdict === "requeue") await copy(message);
+      if (verdict !== "keep") channel.ack(message);
+    }));
+  }
+  // Not before RabbitMQ has read what was acknowledged.
+  await count();
+  return shown;
+
+  /** Up to so many messages; fewer if no more are left. */
+  async function take(most: number): Promise<Message[]> {
+    const batch: Message[] = [];
+    const full = Promise.withResolvers<void>();
+    const consuming = async () => {
+      await channel.prefetch(most, false);
+      return await channel.consume(queue, (message) => {
+        // Null if the queue was deleted, which the next count finds out.
+        if (message !== null && batch.push(message) === most) full.resolve();
+      });
+    };
+    const { consumerTag } = await connection.answer(consuming(), queue, options);
+    for (let before = -1; batch.length < most;) {
+      await deadline(full.promise, SILENCE_MS).catch(() => {});
+      const left = await count();
+      if (left === 0 && batch.length === before) break;
+      before = batch.length;
+    }
+    await connection.answer(channel.cancel(consumerTag), queue, options);
+    return batch;
+  }
+}
+
+/** What is shown of a message that waits. */
+export function keptMessage({ content, properties }: Message): KeptMessage {
+  return { ...readProperties(properties), body: new Uint8Array(content) };
+}
+
+/** What is shown of a dead letter. */
+export function deadLetter(message: Message): KeptMessage {
+  return { ...keptMessage(message), death: deathOf(message.properties) };
+}
