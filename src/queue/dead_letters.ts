@@ -1,4 +1,4 @@
-import type { Broker, DeadLetter, Verdict, WalkOptions } from "./broker.ts";
+import type { Broker, KeptMessage, Verdict, WalkOptions } from "./broker.ts";
 
 /** Which dead letters are meant: all, those with a message id, or those whose reason holds a text. */
 export type DeadLetterSelection =
@@ -9,7 +9,7 @@ export type DeadLetterSelection =
 /** How {@linkcode retryDeadLetters} and {@linkcode dropDeadLetters} go. */
 export interface DeadLetterOptions extends WalkOptions {
   /** Called with those of each batch that are meant, before anything becomes of them. If it rejects, nothing does. */
-  readonly before?: (letters: readonly DeadLetter[]) => Promise<void>;
+  readonly before?: (letters: readonly KeptMessage[]) => Promise<void>;
 }
 
 /**
@@ -27,8 +27,8 @@ export async function* listDeadLetters(
   queue: string,
   selection: DeadLetterSelection = { all: true },
   options: WalkOptions = {},
-): AsyncGenerator<DeadLetter, void> {
-  const batches = new TransformStream<DeadLetter[], DeadLetter[]>();
+): AsyncGenerator<KeptMessage, void> {
+  const batches = new TransformStream<KeptMessage[], KeptMessage[]>();
   const writer = batches.writable.getWriter();
   const walk = async () => {
     await broker.walk(queue, "dead", async (batch) => {
@@ -102,7 +102,8 @@ async function settle(
   return count;
 }
 
-function isMeant({ messageId, death }: DeadLetter, selection: DeadLetterSelection): boolean {
+function isMeant({ messageId, death }: KeptMessage, selection: DeadLetterSelection): boolean {
   if ("all" in selection) return true;
-  return "messageId" in selection ? messageId === selection.messageId : death.reason.includes(selection.reason);
+  if ("messageId" in selection) return messageId === selection.messageId;
+  return death?.reason.includes(selection.reason) ?? false;
 }

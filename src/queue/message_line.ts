@@ -1,5 +1,7 @@
 import * as v from "valibot";
 import type { KeptMessage, OutgoingMessage, Priority } from "./broker.ts";
+import { isPriority } from "./check_outgoing.ts";
+import { isTraceparent } from "./traceparent.ts";
 
 /** One message in a file: its body as text, or in base64 where it is not UTF-8. */
 const schema = v.pipe(
@@ -8,8 +10,8 @@ const schema = v.pipe(
     body: v.optional(v.string()),
     body_base64: v.optional(v.string()),
     attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-    priority: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(5))),
-    traceparent: v.optional(v.string()),
+    priority: v.optional(v.custom<Priority>(isPriority)),
+    traceparent: v.optional(v.pipe(v.string(), v.check(isTraceparent))),
     published_at: v.optional(v.string()),
   }),
   v.check(({ body, body_base64 }) => (body === undefined) !== (body_base64 === undefined)),
@@ -52,7 +54,7 @@ export function readLine(line: Uint8Array): OutgoingMessage | undefined {
       messageId: message_id,
       body: body === undefined ? Uint8Array.fromBase64(body_base64 ?? "") : new TextEncoder().encode(body),
       attempt,
-      ...(priority === undefined ? {} : { priority: priority as Priority }),
+      ...(priority === undefined ? {} : { priority }),
       ...(traceparent === undefined ? {} : { traceparent }),
     };
   } catch {
