@@ -12,6 +12,8 @@ interface Line {
   readonly message_id: string;
   readonly body?: string;
   readonly body_base64?: string;
+  readonly priority?: number;
+  readonly traceparent?: string;
   readonly attempt: number;
 }
 

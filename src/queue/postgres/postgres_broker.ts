@@ -3,7 +3,6 @@ import type postgres from "postgres";
 import type {
   Abortable,
   Broker,
-  DeadLetter,
   KeptMessage,
   OutgoingMessage,
   PublishOptions,
@@ -171,23 +170,10 @@ export class PostgresBroker implements Broker {
   }
 
   /** As the interface says; in the order of publication. What is shown counts as in hand, and comes back if this process dies, without counting an attempt. */
-  walk(
-    queue: string,
-    place: "waiting",
-    visit: (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>,
-    options?: WalkOptions,
-  ): Promise<number>;
-  /** The same for the dead letters, oldest first. */
-  walk(
-    queue: string,
-    place: "dead",
-    visit: (batch: readonly DeadLetter[]) => Promise<readonly Verdict[]>,
-    options?: WalkOptions,
-  ): Promise<number>;
   async walk(
     queue: string,
     place: "waiting" | "dead",
-    visit: (batch: readonly DeadLetter[]) => Promise<readonly Verdict[]>,
+    visit: (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>,
     options: WalkOptions = {},
   ): Promise<number> {
     await this.#call(`walk through the queue '${queue}'`, () => this.#queues.check(queue), options);

@@ -1,4 +1,4 @@
-import type { DeadLetter, KeptMessage } from "../broker.ts";
+import type { KeptMessage } from "../broker.ts";
 import { isPriority } from "../outgoing.ts";
 
 /** What a row of the message table says, as {@linkcode columns} reads it. */
@@ -51,7 +51,7 @@ export function keptMessage(row: MessageRow): KeptMessage {
 }
 
 /** The dead letter of a row. */
-export function deadLetter(row: DeadRow): DeadLetter {
+export function deadLetter(row: DeadRow): KeptMessage {
   const { dead_at: at, reason, error_class: errorClass } = row;
   return {
     ...keptMessage(row),

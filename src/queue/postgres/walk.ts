@@ -1,6 +1,6 @@
 import { abortable } from "@std/async";
 import type postgres from "postgres";
-import type { DeadLetter, KeptMessage, Verdict, WalkOptions } from "../broker.ts";
+import type { KeptMessage, Verdict, WalkOptions } from "../broker.ts";
 import { deliveryLost, queueError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import { ISO, leaseKeys, type MessageTable } from "./message_table.ts";
@@ -21,7 +21,7 @@ export interface Walk {
 type ShownRow = DeadRow & LeaseKey & { readonly cursor: string };
 
 /** A look at a batch; both kinds of visitors of `Broker.walk`. */
-type Visit = (batch: readonly DeadLetter[]) => Promise<readonly Verdict[]>;
+type Visit = (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>;
 
 /**
  * Shows the messages of a queue; see `Broker.walk`. Each batch is leased while it is shown, so that a killed process keeps nothing, and answered in one statement. Waiting ones
@@ -57,7 +57,7 @@ async function show(walk: Walk, rows: readonly ShownRow[], since: number, visit:
   for (const row of rows) leases.keep(row, since);
   try {
     const seen: readonly KeptMessage[] = rows.map(place === "dead" ? deadLetter : keptMessage);
-    const verdicts = await visit(seen as readonly DeadLetter[]);
+    const verdicts = await visit(seen as readonly KeptMessage[]);
     if (verdicts.length !== rows.length) {
       throw new RangeError(
         `Cannot walk as the visitor must return ${rows.length} verdicts: it returned ${verdicts.length}`,
