@@ -48,16 +48,25 @@ export async function onDisk<T>(doing: string, remedy: string, work: () => Promi
   try {
     return await work();
   } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-    if (cause instanceof Deno.errors.NotCapable || ["EACCES", "EPERM", "EROFS"].includes(code)) {
-      throw new MessageFileError("file-refused", `Cannot ${doing} (${code || "denied"}): allow it to this user`, {
+    const code = systemCode(cause);
+    if (code === undefined) throw cause;
+    if (["denied", "EACCES", "EPERM", "EROFS"].includes(code)) {
+      throw new MessageFileError("file-refused", `Cannot ${doing} (${code}): allow it to this user`, { cause });
+    }
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      throw new MessageFileError("file-missing", `Cannot ${doing} (${code}): it, or its folder, must be there`, {
         cause,
       });
     }
-    if (code === "ENOENT" || code === "ENOTDIR") {
-      throw new MessageFileError("file-missing", `Cannot ${doing} (${code}): its folder must be there`, { cause });
-    }
-    if (!/^E[A-Z0-9]+$/.test(code)) throw cause;
     throw new MessageFileError("file-failed", `Cannot ${doing} (${code}): ${remedy}`, { cause });
   }
+}
+
+/** What the operating system said, such as `ENOSPC`; `denied` if Deno refused before asking it; `undefined` if it said nothing. */
+function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof Deno.errors.NotCapable) return "denied";
+  if ("code" in error && /^E[A-Z0-9]+$/.test(String(error.code))) return String(error.code);
+  // Deno knows no name for some, such as EFBIG.
+  return /\((os error \d+)\)$/.exec(error.message)?.[1];
 }

@@ -50,12 +50,14 @@ for (const [program, where] of BROKERS) {
         left = await idsOf(broker, queue);
         return new Set([...written, ...left]).size === MESSAGES;
       }, () => `${MESSAGES - new Set([...written, ...left]).size} messages are lost`);
-      const both = written.length + left.length - MESSAGES;
-      assert(both <= BATCH, `${both} messages are in the file and on the queue`);
-      if (written.length > 0 && left.length > 0) cutOff++;
+      if (written.length > 0 && written.length < MESSAGES) cutOff++;
 
-      if (left.length > 0) assertEquals(await drain(broker, queue, file), MESSAGES + both);
-      assertEquals([...new Set(await wholeIds(file))].sort(), ids(MESSAGES));
+      // The last batch of the killed process may still come back.
+      const lines = await Deno.stat(file).then(() => MESSAGES, () => drain(broker, queue, file));
+      const all = [...await wholeIds(file), ...await idsOf(broker, queue)];
+      assertEquals([...new Set(all)].sort(), ids(MESSAGES));
+      assert(lines <= MESSAGES + BATCH, `${lines - MESSAGES} messages are in the file twice`);
+      assert(all.length <= MESSAGES + BATCH, `${all.length - MESSAGES} messages are there twice`);
     }
     assert(cutOff > 0, "no kill came in the middle");
   });
@@ -78,7 +80,7 @@ testWith("rabbitmq", "drain() deletes nothing more from the queue when the disk 
 
   const said = new TextDecoder().decode(stdout).trimEnd().split("\n");
   assertEquals(code, 4);
-  assertMatch(said.at(-1) ?? "", /^Cannot write '.*pacs\.jsonl\.part' \(EFBIG\): make room/);
+  assertMatch(said.at(-1) ?? "", /^Cannot write '.*pacs\.jsonl\.part' \(os error 27\): make room/);
   const [written, left] = [await wholeIds(file), await idsOf(broker, queue)];
   assertEquals([...written, ...left].sort(), ids(MESSAGES));
   assertLess(written.length, MESSAGES);
