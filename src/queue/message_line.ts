@@ -11,7 +11,7 @@ const schema = v.pipe(
     body_base64: v.optional(v.string()),
     attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     priority: v.optional(v.custom<Priority>(isPriority)),
-    traceparent: v.optional(v.custom<string>(isTraceparent)),
+    traceparent: v.optional(v.pipe(v.string(), v.check(isTraceparent))),
     published_at: v.optional(v.string()),
   }),
   v.check(({ body, body_base64 }) => (body === undefined) !== (body_base64 === undefined)),

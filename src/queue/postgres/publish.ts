@@ -1,7 +1,7 @@
 import { abortable, deadline, delay } from "@std/async";
 import type { OutgoingMessage, PublishOptions } from "../broker.ts";
 import { PublishError, QueueError } from "../errors.ts";
-import { checkOutgoing } from "../outgoing.ts";
+import { checkOutgoing } from "../check_outgoing.ts";
 import { queueError } from "./errors.ts";
 
 type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
@@ -85,11 +85,12 @@ async function fill(source: AsyncGenerator<OutgoingMessage, void>): Promise<Outg
     const { done, value } = await source.next();
     if (done) break;
     try {
-      batch.push(checkOutgoing(value));
+      checkOutgoing(value);
     } catch (error) {
       await source.return();
       throw error;
     }
+    batch.push(value);
     bytes += value.body.length;
   }
   return batch;

@@ -1,5 +1,5 @@
 import type { KeptMessage } from "../broker.ts";
-import { isPriority } from "../outgoing.ts";
+import { isPriority } from "../check_outgoing.ts";
 
 /** What a row of the message table says, as {@linkcode columns} reads it. */
 export interface MessageRow {
@@ -12,13 +12,6 @@ export interface MessageRow {
   readonly traceparent: string | null;
   /** ISO 8601 in UTC. */
   readonly published_at: string;
-}
-
-/** A row of a dead letter. */
-export interface DeadRow extends MessageRow {
-  readonly dead_at: string;
-  readonly reason: string | null;
-  readonly error_class: string | null;
 }
 
 /** Which row under which lease. */
@@ -47,14 +40,5 @@ export function keptMessage(row: MessageRow): KeptMessage {
     publishedAt,
     ...(isPriority(priority) ? { priority } : {}),
     ...(traceparent === null ? {} : { traceparent }),
-  };
-}
-
-/** The dead letter of a row. */
-export function deadLetter(row: DeadRow): KeptMessage {
-  const { dead_at: at, reason, error_class: errorClass } = row;
-  return {
-    ...keptMessage(row),
-    death: { reason: reason ?? "", at, ...(errorClass === null ? {} : { errorClass }) },
   };
 }

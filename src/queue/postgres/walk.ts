@@ -4,7 +4,7 @@ import type { KeptMessage, Verdict, WalkOptions } from "../broker.ts";
 import { deliveryLost, queueError } from "./errors.ts";
 import type { Leases } from "./leases.ts";
 import { ISO, leaseKeys, type MessageTable } from "./message_table.ts";
-import { deadLetter, type DeadRow, keptMessage, type LeaseKey } from "./rows.ts";
+import { keptMessage, type LeasedRow } from "./rows.ts";
 
 /** Where messages are looked at, and by whom. */
 export interface Walk {
@@ -18,9 +18,15 @@ export interface Walk {
   readonly nextLease: () => string;
 }
 
-type ShownRow = DeadRow & LeaseKey & { readonly cursor: string };
+interface ShownRow extends LeasedRow {
+  /** Null while it is alive, ISO 8601 in UTC. */
+  readonly dead_at: string | null;
+  /** The same to the microsecond. */
+  readonly cursor: string | null;
+  readonly reason: string | null;
+  readonly error_class: string | null;
+}
 
-/** A look at a batch; both kinds of visitors of `Broker.walk`. */
 type Visit = (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>;
 
 /**
@@ -53,11 +59,10 @@ export async function walk(walk: Walk, visit: Visit, { batch = 500, signal }: Wa
 }
 
 async function show(walk: Walk, rows: readonly ShownRow[], since: number, visit: Visit): Promise<void> {
-  const { sql, table, leases, place } = walk;
+  const { sql, table, leases } = walk;
   for (const row of rows) leases.keep(row, since);
   try {
-    const seen: readonly KeptMessage[] = rows.map(place === "dead" ? deadLetter : keptMessage);
-    const verdicts = await visit(seen as readonly KeptMessage[]);
+    const verdicts = await visit(rows.map(shownMessage));
     if (verdicts.length !== rows.length) {
       throw new RangeError(
         `Cannot walk as the visitor must return ${rows.length} verdicts: it returned ${verdicts.length}`,
@@ -71,6 +76,15 @@ async function show(walk: Walk, rows: readonly ShownRow[], since: number, visit:
   } finally {
     for (const row of rows) leases.drop(row);
   }
+}
+
+function shownMessage(row: ShownRow): KeptMessage {
+  const { dead_at: at, reason, error_class: errorClass } = row;
+  if (at === null) return keptMessage(row);
+  return {
+    ...keptMessage(row),
+    death: { reason: reason ?? "", at, ...(errorClass === null ? {} : { errorClass }) },
+  };
 }
 
 /** The visitor's own errors are nobody else's business, the database's are ours. */
