@@ -94,6 +94,7 @@ export class Consumer implements AsyncDisposable {
   #resumed = Promise.withResolvers<void>();
   readonly #giveUp = new AbortController();
   readonly #working = new Set<Promise<void>>();
+  #finishedOne = Promise.withResolvers<void>();
   readonly #counts: { -readonly [K in keyof ConsumerCounts]: number } = {
     done: 0,
     retried: 0,
@@ -212,11 +213,17 @@ export class Consumer implements AsyncDisposable {
   async #takeInTurn(): Promise<void> {
     const { signal } = this.#stopTaking;
     while (!signal.aborted) {
-      while (this.#working.size >= this.#options.concurrency) await Promise.race(this.#working);
+      while (this.#working.size >= this.#options.concurrency) {
+        this.#finishedOne = Promise.withResolvers();
+        await this.#finishedOne.promise;
+      }
       await this.#resumed.promise;
       const delivery = await this.#next(this.#taking.signal);
       if (delivery === undefined) continue;
-      const work = this.#work(delivery).finally(() => this.#working.delete(work));
+      const work = this.#work(delivery).finally(() => {
+        this.#working.delete(work);
+        this.#finishedOne.resolve();
+      });
       this.#working.add(work);
       this.#arrived = false;
     }

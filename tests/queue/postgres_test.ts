@@ -29,7 +29,12 @@ async function withBroker(
 
 onEachEngine((engine) => {
   const named = `PostgresBroker (${engine.name})`;
-  brokerConformance(named, async () => ({ broker: new PostgresBroker((await engine.database()).sql) }), engine.test);
+  brokerConformance(
+    named,
+    async () => ({ broker: new PostgresBroker((await engine.database()).sql) }),
+    engine.test,
+    { priorities: "strict" },
+  );
 
   engine.test(`${named}: a dead consumer's message comes back as the next attempt`, async () => {
     const { sql } = await engine.database();

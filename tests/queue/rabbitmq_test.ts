@@ -39,6 +39,7 @@ for (const queueType of ["quorum", "classic"] as const) {
     `RabbitmqBroker (${queueType})`,
     async () => ({ broker: await RabbitmqBroker.open({ ...await sharedRabbitmq(), queueType }) }),
     rabbitmqTest,
+    { priorities: queueType === "classic" ? "strict" : "none" },
   );
 }
 

@@ -41,16 +41,22 @@ export function connectFailure(error: unknown, settings: Settings): QueueError {
       "broker-refused",
       `Cannot verify the certificate of RabbitMQ at ${where} (${
         codeOf(error)
-      }): give the authority that signed it, and the name in it`,
+      }): give the authority that signed it and the name in it, and see that it has not expired`,
       cause,
     );
   }
   if (String(codeOf(error)).startsWith("ERR_SSL_")) {
     return new QueueError("broker-refused", `RabbitMQ at ${where} does not speak TLS there: check the port`, cause);
   }
+  // A port that speaks TLS cuts off whoever does not, as a server does that is starting up.
+  const perhaps = settings.tls === undefined && codeOf(error) === "ECONNRESET"
+    ? ", and whether it speaks TLS there"
+    : "";
   return new QueueError(
     "broker-unreachable",
-    `Cannot reach RabbitMQ at ${where} (${codeOf(error) ?? "no answer"}): check host and port, and that it is running`,
+    `Cannot reach RabbitMQ at ${where} (${
+      codeOf(error) ?? "no answer"
+    }): check host and port, and that it is running${perhaps}`,
     cause,
   );
 }
