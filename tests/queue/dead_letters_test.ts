@@ -83,6 +83,7 @@ onEachBroker(({ test }) => {
     await bury(broker, queue, 6);
     assertEquals(await retryDeadLetters(broker, queue, { messageId: "message-0001" }, { batch: 2 }), 1);
     assertEquals(await idsOf(broker, queue), ["message-0001"]);
+    await depthBecomes(broker, queue, { ready: 1, dead: 5 });
     assertEquals(await retryDeadLetters(broker, queue, { reason: "404" }, { batch: 2 }), 2);
     await depthBecomes(broker, queue, { ready: 3, dead: 3 });
 
@@ -117,8 +118,10 @@ onEachBroker(({ test }) => {
     await bury(broker, queue, 6);
     await broker.publish(queue, messages(1));
     assertEquals(await dropDeadLetters(broker, queue, { reason: "500" }), 4);
+    await depthBecomes(broker, queue, { ready: 1, dead: 2 });
     assertEquals((await listed(broker, queue)).map(idOf), ["message-0000", "message-0003"]);
     assertEquals(await dropDeadLetters(broker, queue, { messageId: "no such" }), 0);
+    await depthBecomes(broker, queue, { ready: 1, dead: 2 });
     assertEquals(await dropDeadLetters(broker, queue, { all: true }), 2);
     await depthBecomes(broker, queue, { ready: 1, dead: 0 });
   });
