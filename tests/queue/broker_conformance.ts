@@ -203,17 +203,18 @@ export function brokerConformance(
           `00-4bf92f3577b34da6a3ce929d0e0e4736-${"0".repeat(16)}-01`,
         ].map((traceparent) => ({ traceparent })),
       ];
-      for (const fields of bad) {
-        let closed = false;
-        function* source() {
-          try {
-            yield { ...message("bad"), ...fields };
-            yield message("after");
-          } finally {
-            closed = true;
-          }
+      let closed = false;
+      function* source(fields: Record<string, unknown>) {
+        try {
+          yield { ...message("bad"), ...fields };
+          yield message("after");
+        } finally {
+          closed = true;
         }
-        await assertRejects(() => broker.publish(queue, source()), RangeError, Object.keys(fields)[0]);
+      }
+      for (const fields of bad) {
+        closed = false;
+        await assertRejects(() => broker.publish(queue, source(fields)), RangeError, Object.keys(fields)[0]);
         assert(closed, `the source was not closed: ${JSON.stringify(fields)}`);
       }
       await staysReady(broker, queue, 0);
@@ -867,7 +868,7 @@ export function brokerConformance(
     assertEquals(await broker.walk(queue, "waiting", odd, { batch: 3 }), 7);
     await depthBecomes(broker, queue, { ready: 4, delayed: 0, dead: 0 });
     const left = await look(broker, queue, "waiting");
-    assertEquals(left.map(({ messageId }) => messageId), ["0", "2", "4", "6"].map((n) => `message-000${n}`));
+    assertEquals(left.map(({ messageId }) => messageId).sort(), ["0", "2", "4", "6"].map((n) => `message-000${n}`));
   });
 
   check("walk() shows what is delayed, which stays so, and not what is in hand or dead", async (broker, queue) => {
@@ -927,12 +928,11 @@ export function brokerConformance(
     const visit = (batch: readonly KeptMessage[]) => ++visits === 1 ? deleteAll(batch) : Promise.reject(problem);
     assertStrictEquals(await rejection(broker.walk(queue, "waiting", visit, { batch: 2 })), problem);
     await depthBecomes(broker, queue, { ready: 3, delayed: 0, dead: 0 });
-    await using subscription = await broker.subscribe(queue);
-    for (const id of ids(5).slice(2)) {
-      const delivery = await take(subscription);
-      assertEquals([delivery.messageId, delivery.attempt], [id, 1]);
-      await delivery.acknowledge();
-    }
+    const left = await look(broker, queue, "waiting");
+    assertEquals(
+      left.map(({ messageId, attempt }) => [messageId, attempt]).sort(),
+      ids(5).slice(2).map((id) => [id, 1]),
+    );
   });
 
   check("walk() ends between two batches when its signal aborts", async (broker, queue) => {
@@ -959,7 +959,10 @@ export function brokerConformance(
   check("walk() any number of times counts no attempt and makes no dead letter", async (broker, queue) => {
     await broker.publish(queue, messages(1));
     await depthBecomes(broker, queue, { ready: 1 });
-    for (let i = 0; i < 25; i++) assertEquals((await look(broker, queue, "waiting"))[0]?.attempt, 1);
+    for (let i = 0; i < 25; i++) {
+      assertEquals((await look(broker, queue, "waiting"))[0]?.attempt, 1);
+      await depthBecomes(broker, queue, { ready: 1 });
+    }
     await using subscription = await broker.subscribe(queue);
     const delivery = await take(subscription);
     assertEquals([delivery.messageId, delivery.attempt], ["message-0000", 1]);

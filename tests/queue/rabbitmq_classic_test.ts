@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
-import * as amqp from "amqplib";
+import type * as amqp from "amqplib";
 import { type OutgoingMessage, type Priority, QueueError, RabbitmqBroker } from "@pixl/core/queue";
 import { testWith } from "../support/programs.ts";
 import { sharedRabbitmq, useSharedRabbitmq, withRaw } from "../support/rabbitmq.ts";

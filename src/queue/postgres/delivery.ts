@@ -1,9 +1,10 @@
 import type postgres from "postgres";
 import type { Delivery, Effect, Priority } from "../broker.ts";
-import { deliveryLost } from "./errors.ts";
+import { deliveryLost, queueError } from "./errors.ts";
 import type { Held, Leases } from "./leases.ts";
 import type { MessageTable } from "./message_table.ts";
 import { keptMessage, type LeasedRow } from "./rows.ts";
+import { transact } from "./transaction.ts";
 
 /** What a delivery needs of its broker. */
 export interface DeliveryContext {
@@ -93,18 +94,24 @@ export class PostgresDelivery implements Delivery {
     const held = this.#take();
     let ours = true;
     let effected = false;
+    let problem: { readonly error: unknown } | undefined;
     try {
-      await sql.begin(async (transaction) => {
+      await transact(sql, async (transaction) => {
         ours = await table.delete(this.#row, transaction) === 1;
         if (!ours) throw deliveryLost();
-        await effect(transaction);
-        effected = true;
+        try {
+          await effect(transaction);
+          effected = true;
+        } catch (error) {
+          problem = { error };
+          throw error;
+        }
       });
     } catch (error) {
       // Of a commit that was cut off nobody knows.
       if (!ours || effected) throw deliveryLost(error);
       await leases.resume(held);
-      throw error;
+      throw problem?.error === error ? error : queueError("acknowledge the message", error);
     }
   }
 

@@ -1,3 +1,5 @@
+import { Buffer } from "node:buffer";
+import type { Message } from "amqplib";
 import type {
   Abortable,
   Broker,
@@ -14,12 +16,15 @@ import type { Letter } from "./confirms.ts";
 import { closeChannel, Connection } from "./connection.ts";
 import { RabbitmqDelivery } from "./delivery.ts";
 import { checkWhole, type RabbitmqOptions, settingsOf } from "./options.ts";
-import { copied, readProperties } from "./properties.ts";
+import { copied, deliveriesOf, readProperties } from "./properties.ts";
 import { Publisher } from "./publisher.ts";
 import { Session } from "./session.ts";
 import { RabbitmqSubscription } from "./subscription.ts";
 import { declareQueues, queueNames } from "./topology.ts";
 import { deadLetter, keptMessage, type Walk, walkQueue } from "./walk.ts";
+
+/** What a message weighs that only has to be given back. */
+const NOTHING = Buffer.alloc(0);
 
 /**
  * The queues in RabbitMQ, 3.10 or later: quorum queues, one for what is ready, one for each step of the delay (`<queue>.delay.<ms>`) and one for dead
@@ -160,28 +165,50 @@ export class RabbitmqBroker implements Broker {
     checkWhole("batch", batch, 1, 65_535);
     const { main, delays, dead } = queueNames(queue);
     const abort = signal === undefined ? {} : { signal };
-    const walk: Walk = {
+    const copy = async ({ properties, content }: Message, attempt?: number) => {
+      await this.#publisher.send(main, {
+        messageId: readProperties(properties).messageId,
+        body: new Uint8Array(content),
+        properties: copied(properties, attempt === undefined ? {} : { attempt }),
+      });
+    };
+    const kept: { readonly message: Message; readonly worn: boolean }[] = [];
+    const walkOf = (source: string): Walk => ({
       batch,
       visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
-      copy: async ({ properties, content }) => {
-        await this.#publisher.send(main, {
-          messageId: readProperties(properties).messageId,
-          body: new Uint8Array(content),
-          properties: copied(properties, place === "dead" ? { attempt: 1 } : {}),
-        });
+      copy: (message) => copy(message, 1),
+      keep: (message) => {
+        const worn = source === main && this.#isWorn(message);
+        kept.push({ message: worn ? message : { ...message, content: NOTHING }, worn });
       },
-    };
+    });
     const channel = await this.#connection.channel(abort);
     let shown = 0;
     try {
       // The delays first: what moves from there to the main queue meanwhile is seen there.
       for (const source of place === "dead" ? [dead] : [...delays, main]) {
-        shown += await walkQueue(this.#connection, channel, source, walk, abort);
+        shown += await walkQueue(this.#connection, channel, source, walkOf(source), abort);
       }
     } finally {
+      // In their order, which the end of the channel would not keep. If it is gone, RabbitMQ has them back already.
+      for (const { message, worn } of kept) {
+        const renewed = worn && await copy(message).then(() => true, () => false);
+        try {
+          if (renewed) channel.ack(message);
+          else channel.nack(message, false, true);
+        } catch {
+          break;
+        }
+      }
       closeChannel(channel);
     }
     return shown;
+  }
+
+  /** Whether a message has come back so often that RabbitMQ would soon give it up: a fresh copy is counted from zero. */
+  #isWorn({ properties }: Message): boolean {
+    const { queueType, maxDeliveries } = this.#connection.settings;
+    return queueType === "quorum" && deliveriesOf(properties) >= maxDeliveries / 2;
   }
 
   /** Hands back what is in hand and closes the connection, within about 4 s whatever the broker does. */

@@ -15,11 +15,12 @@ export interface Walk {
   readonly visit: (batch: readonly Message[]) => Promise<readonly Verdict[]>;
   /** Puts a copy among those that are ready. */
   readonly copy: (message: Message) => Promise<void>;
+  /** Takes note of a message that is not answered, to be given back at the end. */
+  readonly keep: (message: Message) => void;
 }
 
 /**
- * Shows each message that is in a queue now, once, in its order. What is kept stays unanswered until the channel is closed: then it goes back to where
- * it was.
+ * Shows each message that is in a queue now, once, in its order.
  *
  * Each batch has a consumer of its own, whose prefetch is the batch: asking for one message at a time (basic.get) takes a round trip for each.
  *
@@ -32,7 +33,7 @@ export async function walkQueue(
   connection: Connection,
   channel: Channel,
   queue: string,
-  { visit, copy, batch: size }: Walk,
+  { visit, copy, keep, batch: size }: Walk,
   options: Abortable,
 ): Promise<number> {
   const count = async () => (await connection.answer(channel.checkQueue(queue), queue, options)).messageCount;
@@ -42,11 +43,18 @@ export async function walkQueue(
     const batch = await take(Math.min(size, total - shown));
     if (batch.length === 0) break;
     shown += batch.length;
-    const verdicts = await visit(batch);
+    let verdicts: readonly Verdict[];
+    try {
+      verdicts = await visit(batch);
+    } catch (error) {
+      batch.forEach(keep);
+      throw error;
+    }
     await Promise.all(batch.map(async (message, i) => {
       const verdict = verdicts[i] ?? "keep";
+      if (verdict === "keep") return keep(message);
       if (verdict === "requeue") await copy(message);
-      if (verdict !== "keep") channel.ack(message);
+      channel.ack(message);
     }));
   }
   await settle();

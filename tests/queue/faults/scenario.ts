@@ -82,7 +82,7 @@ async function run(scene: Scene, { strike, cuts }: Fault): Promise<void> {
   });
   await consumer.idle();
   await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
-  assertEquals(consumer.counts.dead, 0);
+  assertEquals(consumer.stats.dead, 0);
 
   const duplicates = [...handled.values()].reduce((sum, times) => sum + times - 1, 0);
   if (cuts === 0) assertEquals({ unconfirmed, duplicates }, { unconfirmed: 0, duplicates: 0 });
