@@ -54,9 +54,21 @@ export async function walkQueue(
       else await execute(message, verdict);
     }));
   }
-  // Not before RabbitMQ has read what was acknowledged.
-  await count();
+  await settle();
   return shown;
+
+  /**
+   * Waits until RabbitMQ has done what was acknowledged. Beyond 32 a quorum queue's channel holds acknowledgements back until the first are done (the soft
+   * limit of rabbit_fifo_client), and a channel that is closed forgets those. A consumer is only begun when what the channel sent before is done: the
+   * first time that frees what was held back, the second time that is done too.
+   */
+  async function settle(): Promise<void> {
+    await channel.prefetch(1, false);
+    for (let i = 0; i < 2; i++) {
+      const { consumerTag } = await connection.answer(channel.consume(queue, () => {}), queue, options);
+      await connection.answer(channel.cancel(consumerTag), queue, options);
+    }
+  }
 
   /** Up to so many messages; fewer if no more are left. */
   async function take(most: number): Promise<Message[]> {
