@@ -22,6 +22,7 @@ export type BrokerConfig =
     readonly username: string;
     readonly password: string;
     readonly vhost: string;
+    readonly queueType: "quorum" | "classic";
     readonly caPem: string | undefined;
   }
   | { readonly kind: "database" };
@@ -148,6 +149,7 @@ function readBroker(settings: SettingsReader): BrokerConfig {
     username: settings.required("RABBITMQ_USERNAME", "name the broker's user"),
     password: settings.secret("RABBITMQ_PASSWORD", "give the broker user's password"),
     vhost: settings.optional("RABBITMQ_VHOST") ?? "/",
+    queueType: settings.choice("RABBITMQ_QUEUE_TYPE", ["quorum", "classic"], "quorum"),
     caPem: settings.pem("RABBITMQ_CA_FILE"),
   };
 }

@@ -68,9 +68,9 @@ export async function openBroker({ broker }: Config, database: Database, signal:
 
 /** Opens a RabbitMQ. */
 export async function openRabbitmq(broker: BrokerConfig & { kind: "rabbitmq" }, signal: AbortSignal): Promise<Broker> {
-  const { host, port, username, password, vhost, caPem } = broker;
+  const { host, port, username, password, vhost, queueType, caPem } = broker;
   const tls = caPem === undefined ? {} : { tls: { ca: caPem } };
-  return await RabbitmqBroker.open({ host, port, username, password, vhost, ...tls }, { signal });
+  return await RabbitmqBroker.open({ host, port, username, password, vhost, queueType, ...tls }, { signal });
 }
 
 /** Logs in at the Data Safe Haven. */

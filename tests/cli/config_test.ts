@@ -81,3 +81,14 @@ Deno.test("openSettings() prefers the environment to the file, and an empty valu
 Deno.test("openSettings() takes a file that is not there for empty", () => {
   assertEquals(openSettings("/nowhere/.env")("PIXL_NOT_SET_ANYWHERE"), undefined);
 });
+
+Deno.test("readConfig() takes quorum queues unless RABBITMQ_QUEUE_TYPE says classic", () => {
+  const broker = { RABBITMQ_HOST: "mq", RABBITMQ_USERNAME: "pixl", RABBITMQ_PASSWORD: "PWSEED" };
+  const typeOf = (more: Record<string, string>) => {
+    const config = readConfig(from({ ...DATABASE, ...broker, ...more }), { broker: true }).broker;
+    return config.kind === "rabbitmq" ? config.queueType : undefined;
+  };
+  assertEquals(typeOf({}), "quorum");
+  assertEquals(typeOf({ RABBITMQ_QUEUE_TYPE: "classic" }), "classic");
+  assertThrows(() => typeOf({ RABBITMQ_QUEUE_TYPE: "stream" }), ConfigError, "RABBITMQ_QUEUE_TYPE");
+});

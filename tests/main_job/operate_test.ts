@@ -1,4 +1,5 @@
 import { assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import * as amqp from "amqplib";
 import { pixl, pixlJson, startPixl } from "../support/pixl.ts";
 import { join } from "node:path";
 import { listFiles } from "../../src/demo/files.ts";
@@ -165,3 +166,54 @@ Deno.test("pixl says which process has the embedded database open, if that does 
   assertEquals(code, 4);
   assertStringIncludes(stderr, `process ${Deno.pid} uses it`);
 });
+
+testWith(
+  ["rabbitmq", "postgresql"],
+  "pixl fills the queues of a broker that it shares with the Python PIXL, with a priority",
+  async () => {
+    await using site = await openSite({ studies: 2 });
+    const shared = { ...site, env: { ...site.env, RABBITMQ_QUEUE_TYPE: "classic" } };
+    await pixlJson(["migrate"], shared);
+    await pixlJson(["populate", site.extractDir, "--priority", "4"], shared);
+
+    const { host, port, username, password } = await sharedRabbitmq();
+    const vhost = encodeURIComponent(site.env.RABBITMQ_VHOST ?? "");
+    const connection = await amqp.connect({ hostname: host, port, username, password, vhost });
+    try {
+      const channel = await connection.createChannel();
+      await channel.assertQueue("pacs", { durable: true, arguments: { "x-max-priority": 5 } });
+      const message = await channel.get("pacs", { noAck: true });
+      assertEquals(message !== false && message.properties.priority, 4);
+    } finally {
+      await connection.close();
+    }
+    const { code, stderr } = await pixl(["populate", site.extractDir, "--priority", "6"], shared);
+    assertEquals(code, 2);
+    assertStringIncludes(stderr, "--priority must be a whole number from 1 to 5");
+  },
+);
+
+testWith(
+  ["rabbitmq", "postgresql"],
+  "pixl consume --single-active stands by, and goes on when the active one is killed",
+  async () => {
+    await using site = await openSite({ studies: 5 });
+    await pixlJson(["migrate"], site);
+    await pixlJson(["populate", site.extractDir], site);
+    await pixlJson(["rate", "pacs", "0"], site);
+    const command = ["consume", "pacs", "--single-active", "--handler", String(site.hospital.urls.pacs)];
+    const active = await startPixl(command, site);
+    const consumers = async () => {
+      const { queues } = await pixlJson<{ queues: { consumers: number }[] }>(["status"], site);
+      return queues[0]?.consumers;
+    };
+    await until("the first is active", async () => await consumers() === 1);
+    const standby = await startPixl([...command, "--until-empty"], site);
+    active.kill("SIGKILL");
+    await active.finished;
+    await pixlJson(["rate", "pacs", "100"], site);
+
+    assertEquals((await standby.finished).code, 0);
+    assertEquals((await listFiles(site.imageDir)).length, 5);
+  },
+);

@@ -16,6 +16,7 @@ type Options = {
   readonly timeout: number;
   readonly grace: number;
   readonly untilEmpty?: boolean;
+  readonly singleActive?: boolean;
 };
 
 /** `pixl consume QUEUE…`: asks a service for each study, at the queue's rate. */
@@ -57,6 +58,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
         parseNumber("--grace", { min: 0, max: 3_600 }),
         30,
       )
+      .option("--single-active", "take nothing while another consumer of the queue does; all must say so")
       .option("--until-empty", "end when the queues are empty"),
   needs: () => ({ database: true, broker: true }),
   access: (config, [queues], { handler }) =>
@@ -99,6 +101,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
       handlerTimeoutMs: options.timeout * 1_000,
       graceMs: options.grace * 1_000,
       untilEmpty: options.untilEmpty === true,
+      singleActive: options.singleActive === true,
       signal,
       onOutcome: (_, outcome) => {
         if (outcome === "done") phase.advance();

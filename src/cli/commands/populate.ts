@@ -1,6 +1,8 @@
 import { type DroppedCounts, OmopExtract } from "../../exports/mod.ts";
 import { populate } from "../../pipeline/populate.ts";
+import type { Priority } from "../../queue/mod.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
+import { parsePriority } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
@@ -8,6 +10,7 @@ import { queuesToFill } from "../queue_names.ts";
 type Options = {
   readonly queues: string;
   readonly again?: boolean;
+  readonly priority?: Priority;
 };
 
 /** `pixl populate DIR`: registers an extract's studies and fills the queues. */
@@ -21,11 +24,12 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
         "queues to fill, separated by commas; NAME=image or NAME=report for other names",
         "pacs,ehr",
       )
+      .option("--priority <n>", "how urgent the studies are, from 1 to 5, the most urgent", parsePriority)
       .option("--again", "also publish studies that failed, and those whose message was lost with its queue"),
   needs: () => ({ database: true, broker: true }),
   access: (config, [dir]) =>
     joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), { read: [dir] }),
-  async run({ config, screen, signal, json, print }, [dir], { queues, again = false }) {
+  async run({ config, screen, signal, json, print }, [dir], { queues, again = false, priority }) {
     const kinds = queuesToFill(queues.split(","));
     const extract = await OmopExtract.open(dir, { signal });
     await using open = await openLedger(config, signal);
@@ -34,6 +38,7 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
     const result = await populate(extract, open.ledger, broker, kinds, {
       again,
       signal,
+      ...(priority === undefined ? {} : { priority }),
       onPublished: (_, count) => phase.advance(count),
     });
     const dropped = extract.dropped;

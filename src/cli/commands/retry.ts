@@ -1,11 +1,18 @@
 import { retryProject } from "../../pipeline/retry_project.ts";
+import type { Priority } from "../../queue/mod.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
+import { parsePriority } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { ConfigError } from "../errors.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
 
-type Options = { readonly queues: string; readonly failed?: boolean; readonly unfinished?: boolean };
+type Options = {
+  readonly queues: string;
+  readonly failed?: boolean;
+  readonly unfinished?: boolean;
+  readonly priority?: Priority;
+};
 
 /** `pixl retry PROJECT`: puts on the queues again exactly what is missing. */
 export const retryCommand: PixlCommand<readonly [project: string], Options> = {
@@ -15,10 +22,11 @@ export const retryCommand: PixlCommand<readonly [project: string], Options> = {
       .argument("<project>", "the project's slug, as 'pixl status' shows it")
       .option("--failed", "those that failed (what happens without an option)")
       .option("--unfinished", "these, and all that wait: when a queue was lost with its messages")
+      .option("--priority <n>", "how urgent they are, from 1 to 5, the most urgent", parsePriority)
       .option("--queues <names>", "queues to fill, separated by commas; as for 'populate'", "pacs,ehr"),
   needs: () => ({ database: true, broker: true }),
   access: (config) => joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config)),
-  async run({ config, screen, signal, json, print }, [project], { queues, failed, unfinished }) {
+  async run({ config, screen, signal, json, print }, [project], { queues, failed, unfinished, priority }) {
     if (failed && unfinished) throw new ConfigError(["--failed and --unfinished are both given: keep one"]);
     const kinds = queuesToFill(queues.split(","));
     await using open = await openLedger(config, signal);
@@ -32,6 +40,7 @@ export const retryCommand: PixlCommand<readonly [project: string], Options> = {
       unfinished ? "unfinished" : "failed",
       {
         signal,
+        ...(priority === undefined ? {} : { priority }),
         onPublished: (_, count) => phase.advance(count),
       },
     );
