@@ -104,6 +104,8 @@ export class Consumer implements AsyncDisposable {
   };
   readonly #meter = new RateMeter(performance.now());
   #lastError: LastError | undefined;
+  /** When a warning was last logged, on `performance.now()`'s clock. */
+  #warned = -Infinity;
   #taken = 0;
   /** A message is here and waits for its token. */
   #arrived = false;
@@ -371,8 +373,13 @@ export class Consumer implements AsyncDisposable {
 
   #log(delivery: Delivery, what: string, reason: string): void {
     const { messageId, attempt } = delivery;
+    const now = performance.now();
+    // A service that is down is told at once, and then once a minute: not with every study that it fails.
+    const news = this.#lastError?.reason !== reason || now - this.#warned > REMIND_MS;
     this.#fail(reason);
-    log.info("Message {messageId} is {what} (attempt {attempt}): {reason}", { messageId, what, attempt, reason });
+    if (news) this.#warned = now;
+    const text = "Message {messageId} is {what} (attempt {attempt}): {reason}";
+    log[news ? "warn" : "info"](text, { messageId, what, attempt, reason });
   }
 
   #fail(reason: string): void {
@@ -388,6 +395,9 @@ export class Consumer implements AsyncDisposable {
 
 /** A wait for a message that is longer than this, in milliseconds, means that the queue was idle. */
 const IDLE_MS = 50;
+
+/** Time after which a warning is repeated, in milliseconds. */
+const REMIND_MS = 60_000;
 
 /** Pause of a message whose failure could not be recorded, in milliseconds. */
 const UNRECORDED_PAUSE_MS = 5_000;

@@ -1,3 +1,4 @@
+import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { consume, type ConsumeOptions, type Handler, type Outcome } from "@pixl/core/queue";
 import { TokenBucket } from "@pixl/core/rate-limiter";
@@ -334,4 +335,34 @@ Deno.test("consume() dead-letters a message of another version, unread", async (
   assertEquals(log, [
     "dead: Cannot read the message: 'version' must be 1: it was written for another version of PIXL",
   ]);
+});
+
+Deno.test("consume() warns of a service that is down once, not for each study", async () => {
+  const records: LogRecord[] = [];
+  await configure({
+    sinks: { kept: (record) => void records.push(record) },
+    loggers: [{ category: "pixl", sinks: ["kept"] }, { category: ["logtape", "meta"], sinks: [] }],
+  });
+  try {
+    const broker = new ScriptedBroker();
+    broker.add(...Array.from({ length: 5 }, (_, i) => study({ procedure_occurrence_id: i })));
+    let failures = 10;
+    await run(
+      broker,
+      () =>
+        Promise.resolve(
+          failures-- > 0 ? { kind: "retry", reason: `status ${failures >= 5 ? 500 : 502}` } : { kind: "done" },
+        ),
+    );
+  } finally {
+    await reset();
+  }
+  assertEquals(
+    records.map(({ level, properties }) => [level, properties.reason]).filter(([level]) => level === "warning"),
+    [
+      ["warning", "status 500"],
+      ["warning", "status 502"],
+    ],
+  );
+  assertEquals(records.length, 10);
 });
