@@ -22,7 +22,7 @@ switch (task) {
     break;
   }
   case "hold": {
-    const subscription = await broker.subscribe(queue, { prefetch: 20 });
+    const subscription = await broker.subscribe(queue);
     for (let i = 0; i < 20; i++) {
       const { messageId, attempt } = await subscription.next();
       say(`${messageId} ${attempt}`);

@@ -34,6 +34,11 @@ function startChild(options: Options, broker: PostgresBrokerOptions, queue: stri
     }
   })();
   const input = child.stdin.getWriter();
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await Promise.all([child.status, read, input.close().catch(() => {})]);
+  };
+  let killed: Promise<void> | undefined;
   const started = until("a child begins", () => lines.length > 0);
   return {
     started,
@@ -45,10 +50,8 @@ function startChild(options: Options, broker: PostgresBrokerOptions, queue: stri
       });
     },
     write: (text: string) => input.write(new TextEncoder().encode(`${text}\n`)),
-    async kill() {
-      child.kill("SIGKILL");
-      await Promise.all([child.status, read, input.close().catch(() => {})]);
-    },
+    /** Once; later calls wait for that. */
+    kill: () => killed ??= kill(),
   };
 }
 
