@@ -79,7 +79,10 @@ export interface KeptMessage {
   readonly death?: Death;
 }
 
-/** What becomes of a message that was looked at: it stays where it was, is deleted, or waits again as a first attempt. */
+/**
+ * What becomes of a message that was looked at: it stays where it was, is deleted, or waits again as a first attempt. What stays in a classic queue of
+ * RabbitMQ may come behind the others.
+ */
 export type Verdict = "keep" | "delete" | "requeue";
 
 /** How {@linkcode Broker.walk} goes. */
