@@ -110,6 +110,20 @@ export function brokerConformance(
     await depthBecomes(broker, queue, { ready: 321 });
   });
 
+  check("publish() does not keep what a slow source has given", async (broker, queue) => {
+    const silence = Promise.withResolvers<void>();
+    async function* slow() {
+      yield* messages(3);
+      await silence.promise;
+      yield message("last");
+    }
+    const publishing = broker.publish(queue, slow());
+    await depthBecomes(broker, queue, { ready: 3 });
+    silence.resolve();
+    assertEquals(await publishing, 4);
+    await depthBecomes(broker, queue, { ready: 4 });
+  });
+
   check("publish() rejects with the error of its source", async (broker, queue) => {
     const problem = new Error("source is broken");
     function* generate() {

@@ -10,6 +10,9 @@ type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
 const BATCH = 1_000;
 const BATCH_BYTES = 4 << 20;
 
+/** What a slow source has given is stored after so long, in milliseconds. */
+const LINGER_MS = 50;
+
 /** Pauses between two attempts, in milliseconds: the first, and the longest. */
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
@@ -35,18 +38,18 @@ export async function publishBatches(
       `Cannot publish as 'timeoutMs' must be positive and below 2^31: current value is ${timeoutMs}`,
     );
   }
-  const source = read(messages, signal);
+  const source: Source = { reader: read(messages, signal), mayPause: Symbol.asyncIterator in messages };
   let stored = 0;
   for (let batch = await fill(source); batch.length > 0; batch = await fill(source)) {
     try {
       await store(() => insert(batch), timeoutMs, retry, signal === undefined ? {} : { signal });
     } catch (error) {
       if (signal?.aborted && error === signal.reason) {
-        await source.return();
+        await source.reader.return();
         throw error;
       }
       const lost = batch.map(({ messageId }) => messageId);
-      for await (const { messageId } of source) lost.push(messageId);
+      for (let next = await take(source); !next.done; next = await take(source)) lost.push(next.value.messageId);
       throw new PublishError(queue, lost, stored, { cause: queueError(`publish to the queue '${queue}'`, error) });
     }
     stored += batch.length;
@@ -78,22 +81,50 @@ function mayPass(error: unknown): boolean {
   return known instanceof QueueError && known.code === "broker-unreachable";
 }
 
-/** The next batch; empty at the end. */
-async function fill(source: AsyncGenerator<OutgoingMessage, void>): Promise<OutgoingMessage[]> {
+/** What is read, and what was asked of it and is not there yet. */
+interface Source {
+  readonly reader: AsyncGenerator<OutgoingMessage, void>;
+  readonly mayPause: boolean;
+  next?: Promise<IteratorResult<OutgoingMessage, void>>;
+}
+
+async function take(source: Source): Promise<IteratorResult<OutgoingMessage, void>> {
+  const next = source.next ?? source.reader.next();
+  delete source.next;
+  return await next;
+}
+
+/** The next batch, when it is full, at the end, or when the source pauses; empty at the end. */
+async function fill(source: Source): Promise<OutgoingMessage[]> {
   const batch: OutgoingMessage[] = [];
-  for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
-    const { done, value } = await source.next();
-    if (done) break;
-    try {
-      checkOutgoing(value);
-    } catch (error) {
-      await source.return();
-      throw error;
+  const late = Promise.withResolvers<undefined>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
+      if (source.mayPause && batch.length > 0) {
+        timer ??= setTimeout(() => late.resolve(undefined), LINGER_MS);
+        source.next = source.reader.next();
+        if (await Promise.race([source.next, late.promise]) === undefined) {
+          // Whoever takes it sees what went wrong.
+          source.next.catch(() => {});
+          break;
+        }
+      }
+      const { done, value } = await take(source);
+      if (done) break;
+      try {
+        checkOutgoing(value);
+      } catch (error) {
+        await source.reader.return();
+        throw error;
+      }
+      batch.push(value);
+      bytes += value.body.length;
     }
-    batch.push(value);
-    bytes += value.body.length;
+    return batch;
+  } finally {
+    clearTimeout(timer);
   }
-  return batch;
 }
 
 /** Reads a source that may fall silent: an abort ends the wait and closes the source, without waiting for it. */

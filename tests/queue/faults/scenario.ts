@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertLessOrEqual } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import {
+  type Broker,
   consume,
   encodeMessage,
   type OutgoingMessage,
@@ -36,7 +37,7 @@ export interface Fault<T> {
 /** Where it happens. */
 export interface Scene {
   /** Under test. */
-  readonly broker: RabbitmqBroker;
+  readonly broker: Broker;
   /** Its queue. */
   readonly queue: string;
 }
@@ -51,6 +52,11 @@ export interface Scene {
  */
 export async function survives<T>(options: RabbitmqOptions, fault: Fault<T>, target: T): Promise<void> {
   await using broker = await RabbitmqBroker.open(options);
+  await brokerSurvives(broker, fault, target);
+}
+
+/** The same for any broker, open. @param broker Under test. @param fault What happens after 700 messages. @param target To what. */
+export async function brokerSurvives<T>(broker: Broker, fault: Fault<T>, target: T): Promise<void> {
   const queue = queueName();
   await broker.declare(queue);
   await deadline(run({ broker, queue }, fault, target), PATIENCE_MS);
