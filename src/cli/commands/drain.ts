@@ -39,7 +39,11 @@ export const drainCommand: PixlCommand<readonly [queue: string, file: string]> =
       throw error;
     });
     phase.done(`${drained} messages of ${queue} are in '${file}'`);
-    screen.line(`  it holds identifiers of patients; 'pixl restore ${name} ${file}' brings them back`);
+    if (drained > 0) screen.line(`  it holds identifiers of patients; 'pixl restore ${name} ${file}' brings them back`);
+    const { inHand = 0 } = await broker.depth(queue, { signal });
+    if (inHand > 0) {
+      screen.line(`  ${inHand} messages of ${queue} are in hand, or were left by a process that died: they stay`);
+    }
     if (json) print({ queue, file, drained });
   },
 };
