@@ -33,6 +33,8 @@ export interface OpenedBroker extends Partial<AsyncDisposable> {
 export interface Abilities {
   /** Whether what is more urgent is taken first, or priorities are only kept. */
   readonly priorities: "strict" | "none";
+  /** Whether what a walk keeps stays before what it has not shown. */
+  readonly keepsPlaces: boolean;
 }
 
 type Case = (broker: Broker, queue: string) => Promise<void>;
@@ -977,7 +979,11 @@ export function brokerConformance(
       await using subscription = await broker.subscribe(queue);
       const deliveries = [];
       for (let i = 0; i < 4; i++) deliveries.push(await take(subscription));
-      for (const delivery of deliveries.reverse()) await delivery.deadLetter(`because ${delivery.messageId}`);
+      for (const delivery of deliveries.reverse()) {
+        await delivery.deadLetter(`because ${delivery.messageId}`);
+        // The clock of the embedded database knows milliseconds.
+        await delay(2);
+      }
       await depthBecomes(broker, queue, { ready: 0, dead: 4 });
       const seen: string[] = [];
       const verdicts = ["keep", "delete", "requeue", "keep"] as const;

@@ -39,7 +39,7 @@ for (const queueType of ["quorum", "classic"] as const) {
     `RabbitmqBroker (${queueType})`,
     async () => ({ broker: await RabbitmqBroker.open({ ...await sharedRabbitmq(), queueType }) }),
     rabbitmqTest,
-    { priorities: queueType === "classic" ? "strict" : "none" },
+    queueType === "classic" ? { priorities: "strict", keepsPlaces: false } : { priorities: "none", keepsPlaces: true },
   );
 }
 

@@ -136,7 +136,7 @@ async function take(
     order by ${place === "dead" ? sql`shown.dead_at, message_id` : sql`message_id`}`;
 }
 
-/** Does what the visitor said, all of it or nothing. @returns How many were still held. */
+/** Does what the visitor said with those that are still held. @returns How many. */
 async function settle(
   sql: postgres.Sql,
   rows: readonly ShownRow[],

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import type { Message } from "amqplib";
+import type { Channel, Message } from "amqplib";
 import type {
   Abortable,
   Broker,
@@ -165,43 +165,47 @@ export class RabbitmqBroker implements Broker {
     checkWhole("batch", batch, 1, 65_535);
     const { main, delays, dead } = queueNames(queue);
     const abort = signal === undefined ? {} : { signal };
-    const copy = async ({ properties, content }: Message, attempt?: number) => {
+    const channel = await this.#connection.channel(abort);
+    const copy = async (message: Message, attempt?: number) => {
+      const { properties, content } = message;
       await this.#publisher.send(main, {
         messageId: readProperties(properties).messageId,
         body: new Uint8Array(content),
         properties: copied(properties, attempt === undefined ? {} : { attempt }),
       });
+      channel.ack(message);
     };
-    const kept: { readonly message: Message; readonly worn: boolean }[] = [];
-    const walkOf = (source: string): Walk => ({
-      batch,
-      visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
-      copy: (message) => copy(message, 1),
-      keep: (message) => {
-        const worn = source === main && this.#isWorn(message);
-        kept.push({ message: worn ? message : { ...message, content: NOTHING }, worn });
-      },
-    });
-    const channel = await this.#connection.channel(abort);
+    /** What to do with the messages that are held until all were shown, so that none is shown twice. */
+    const held: (() => Promise<void>)[] = [];
+    const execute = async (message: Message, verdict: "keep" | "requeue", source: string) => {
+      if (verdict === "requeue") {
+        if (place === "dead") await copy(message, 1);
+        else held.push(() => copy(message, 1));
+      } else if (source === main && this.#isWorn(message)) {
+        held.push(() => copy(message));
+      } else {
+        const light = { ...message, content: NOTHING };
+        held.push(() => Promise.resolve(handBack(channel, light)));
+      }
+    };
     let shown = 0;
+    let failure: unknown;
     try {
       // The delays first: what moves from there to the main queue meanwhile is seen there.
       for (const source of place === "dead" ? [dead] : [...delays, main]) {
-        shown += await walkQueue(this.#connection, channel, source, walkOf(source), abort);
+        const walk: Walk = {
+          batch,
+          visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
+          execute: (message, verdict) => execute(message, verdict, source),
+        };
+        shown += await walkQueue(this.#connection, channel, source, walk, abort);
       }
     } finally {
-      // In their order, which the end of the channel would not keep. If it is gone, RabbitMQ has them back already.
-      for (const { message, worn } of kept) {
-        const renewed = worn && await copy(message).then(() => true, () => false);
-        try {
-          if (renewed) channel.ack(message);
-          else channel.nack(message, false, true);
-        } catch {
-          break;
-        }
-      }
+      // In their order, which the end of the channel would not keep.
+      for (const finish of held) await finish().catch((error) => failure ??= error);
       closeChannel(channel);
     }
+    if (failure !== undefined) throw failure;
     return shown;
   }
 
@@ -220,5 +224,13 @@ export class RabbitmqBroker implements Broker {
   async #close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription[Symbol.asyncDispose]()));
     await Promise.all([this.#connection[Symbol.asyncDispose](), this.#publishing[Symbol.asyncDispose]()]);
+  }
+}
+
+function handBack(channel: Channel, message: Message): void {
+  try {
+    channel.nack(message, false, true);
+  } catch {
+    // The channel is closed: RabbitMQ has it back already.
   }
 }

@@ -166,7 +166,9 @@ function silence(timeoutMs: number, connection: Connection, cause?: unknown): Qu
   const why = connection.blocked ? "it is short of memory or disk" : "check that it is running";
   return new QueueError(
     "broker-unreachable",
-    `RabbitMQ at ${host}:${port} did not confirm a message within ${timeoutMs} ms: ${why}, then publish again`,
+    `RabbitMQ at ${host}:${port} did not confirm a message within ${
+      Math.round(timeoutMs)
+    } ms: ${why}, then publish again`,
     { cause },
   );
 }

@@ -9,7 +9,11 @@ const address = ({ host, port }: Settings) => `${host}:${port}`;
 /** Whether trying again soon may help: the server is starting up or the connection was cut. */
 export function isTransient(error: unknown): boolean {
   return ["ECONNREFUSED", "ECONNRESET", "EPIPE", "EAI_AGAIN"].includes(String(codeOf(error))) ||
-    /Socket closed abruptly|Unexpected close/.test(textOf(error));
+    isHangUp(error);
+}
+
+function isHangUp(error: unknown): boolean {
+  return /Socket closed abruptly|Unexpected close/.test(textOf(error));
 }
 
 /** Why no connection was made. */
@@ -48,6 +52,9 @@ export function connectFailure(error: unknown, settings: Settings): QueueError {
   if (String(codeOf(error)).startsWith("ERR_SSL_")) {
     return new QueueError("broker-refused", `RabbitMQ at ${where} does not speak TLS there: check the port`, cause);
   }
+  if (/^(Frame size|Invalid frame)/.test(text)) {
+    return new QueueError("broker-refused", `RabbitMQ at ${where} does not speak AMQP there: check the port`, cause);
+  }
   // A port that speaks TLS cuts off whoever does not, as a server does that is starting up.
   const perhaps = settings.tls === undefined && codeOf(error) === "ECONNRESET"
     ? ", and whether it speaks TLS there"
@@ -55,7 +62,7 @@ export function connectFailure(error: unknown, settings: Settings): QueueError {
   return new QueueError(
     "broker-unreachable",
     `Cannot reach RabbitMQ at ${where} (${
-      codeOf(error) ?? "no answer"
+      codeOf(error) ?? (isHangUp(error) ? "it hung up" : "no answer")
     }): check host and port, and that it is running${perhaps}`,
     cause,
   );

@@ -13,10 +13,8 @@ export interface Walk {
   readonly batch: number;
   /** Looks at a batch, never empty. */
   readonly visit: (batch: readonly Message[]) => Promise<readonly Verdict[]>;
-  /** Puts a copy among those that are ready. */
-  readonly copy: (message: Message) => Promise<void>;
-  /** Takes note of a message that is not answered, to be given back at the end. */
-  readonly keep: (message: Message) => void;
+  /** Carries out a verdict but `delete`; what it does not answer is answered at the end. */
+  readonly execute: (message: Message, verdict: "keep" | "requeue") => Promise<void>;
 }
 
 /**
@@ -33,7 +31,7 @@ export async function walkQueue(
   connection: Connection,
   channel: Channel,
   queue: string,
-  { visit, copy, keep, batch: size }: Walk,
+  { visit, execute, batch: size }: Walk,
   options: Abortable,
 ): Promise<number> {
   const count = async () => (await connection.answer(channel.checkQueue(queue), queue, options)).messageCount;
@@ -47,14 +45,13 @@ export async function walkQueue(
     try {
       verdicts = await visit(batch);
     } catch (error) {
-      batch.forEach(keep);
+      await Promise.all(batch.map((message) => execute(message, "keep")));
       throw error;
     }
     await Promise.all(batch.map(async (message, i) => {
       const verdict = verdicts[i] ?? "keep";
-      if (verdict === "keep") return keep(message);
-      if (verdict === "requeue") await copy(message);
-      channel.ack(message);
+      if (verdict === "delete") channel.ack(message);
+      else await execute(message, verdict);
     }));
   }
   await settle();

@@ -7,12 +7,11 @@ import { type RabbitmqAddress, sharedRabbitmq, useSharedRabbitmq } from "../../s
 import { TcpProxy } from "../../support/tcp_proxy.ts";
 import { until } from "../../support/until.ts";
 import { depthBecomes, queueName, rejectsWith } from "../broker_conformance.ts";
-import { type Fault, numbered, type Scene, survives } from "./scenario.ts";
+import { type Fault, IN_HAND, numbered, numbersFrom, survives } from "./scenario.ts";
 
 useSharedRabbitmq();
 
-interface NetworkFault extends Omit<Fault, "strike"> {
-  readonly strike: (proxy: TcpProxy, scene: Scene) => Promise<void>;
+interface NetworkFault extends Fault<TcpProxy> {
   readonly options?: Partial<RabbitmqOptions>;
   /** With classic queues too. */
   readonly classic?: true;
@@ -20,7 +19,7 @@ interface NetworkFault extends Omit<Fault, "strike"> {
 
 const FAULTS: Readonly<Record<string, NetworkFault>> = {
   "connections are reset three times": {
-    cuts: 3,
+    repeats: 3 * IN_HAND,
     classic: true,
     strike: async (proxy) => {
       for (let time = 0; time < 3; time++) {
@@ -34,7 +33,7 @@ const FAULTS: Readonly<Record<string, NetworkFault>> = {
     },
   },
   "nothing can be reached for a while": {
-    cuts: 1,
+    repeats: IN_HAND,
     classic: true,
     strike: async (proxy) => {
       proxy.refusing = true;
@@ -44,7 +43,7 @@ const FAULTS: Readonly<Record<string, NetworkFault>> = {
     },
   },
   "the network stalls for 2 s": {
-    cuts: 0,
+    repeats: 0,
     strike: async (proxy) => {
       proxy.freeze();
       await delay(2_000);
@@ -52,14 +51,14 @@ const FAULTS: Readonly<Record<string, NetworkFault>> = {
     },
   },
   "everything comes in slices of odd lengths": {
-    cuts: 0,
+    repeats: 0,
     strike: async (proxy) => {
       proxy.slices = [1, 1, 2, 3, 7, 1, 8, 61, 5, 1, 509, 1_021, 4_093];
       await delay(2_000);
     },
   },
   "a firewall forgets the connections and lets none through for a while": {
-    cuts: 1,
+    repeats: IN_HAND,
     options: { heartbeatSeconds: 1, connectTimeoutMs: 1_000 },
     strike: async (proxy) => {
       proxy.swallowing = true;
@@ -68,7 +67,7 @@ const FAULTS: Readonly<Record<string, NetworkFault>> = {
     },
   },
   "others on its connection ask for queues that are not there (404)": {
-    cuts: 0,
+    repeats: 0,
     strike: async (_, { broker }) => {
       for (let time = 0; time < 10; time++) {
         const missing = queueName();
@@ -81,13 +80,12 @@ const FAULTS: Readonly<Record<string, NetworkFault>> = {
   },
 };
 
-for (const [name, { cuts, strike, options, classic }] of Object.entries(FAULTS)) {
+for (const [name, { repeats, strike, options, classic }] of Object.entries(FAULTS)) {
   for (const queueType of classic ? ["quorum", "classic"] as const : ["quorum"] as const) {
     testWith("rabbitmq", `2,000 messages survive that ${name} (${queueType})`, async () => {
       const server = await sharedRabbitmq();
       await using proxy = new TcpProxy(server.port);
-      const fault = { cuts, strike: (scene: Scene) => strike(proxy, scene) };
-      await survives({ ...server, port: proxy.port, queueType, ...options }, fault);
+      await survives({ ...server, port: proxy.port, queueType, ...options }, { repeats, strike }, proxy);
     });
   }
 }
@@ -130,10 +128,6 @@ for (const queueType of ["quorum", "classic"] as const) {
       await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
     },
   );
-}
-
-function numbersFrom(from: number, count: number): number[] {
-  return Array.from({ length: count }, (_, n) => from + n);
 }
 
 async function deleteQueue({ host, port, username, password }: RabbitmqAddress, queue: string): Promise<void> {
