@@ -62,7 +62,7 @@ onEachBroker(({ test }) => {
   test("restore() publishes nothing from a file that cannot be used", async (broker, queue) => {
     await using folder = await temporaryFolder();
     const at = (name: string) => join(folder.path, name);
-    await Deno.writeTextFile(at("wrong"), `${lineOf("one")}{"mrn":"MRNSEED"}\n${lineOf("two")}`);
+    await Deno.writeTextFile(at("wrong"), `${ids(1_100).map(lineOf).join("")}{"mrn":"MRNSEED"}\n${lineOf("last")}`);
     await Deno.writeTextFile(at("torn"), lineOf("one") + lineOf("two").slice(0, -1));
     await Deno.writeTextFile(at("blank"), `${lineOf("one")}\n`);
     await Deno.writeFile(at("binary"), new Uint8Array(3_000).map((_, i) => i * 7));
@@ -71,7 +71,7 @@ onEachBroker(({ test }) => {
     await Deno.writeTextFile(at("again.restored"), lineOf("one"));
     await Deno.mkdir(at("folder"));
     const cases: [string, MessageFileErrorCode, string][] = [
-      ["wrong", "file-malformed", "line 2"],
+      ["wrong", "file-malformed", "line 1101"],
       ["torn", "file-malformed", "line 2"],
       ["blank", "file-malformed", "line 2"],
       ["binary", "file-malformed", "line 1"],

@@ -29,9 +29,21 @@ export const drainCommand: PixlCommand<readonly [queue: string, file: string]> =
       screen.line(`${consumers} consumers take from ${queue} meanwhile: 'pixl rate ${name} 0' pauses them`);
     }
     using phase = screen.phase("drain", ready + delayed, "messages");
-    const drained = await drain(broker, queue, file, { signal, onDrained: (count) => phase.advance(count) });
+    let begun = false;
+    const onDrained = (count: number) => {
+      begun = true;
+      phase.advance(count);
+    };
+    const drained = await drain(broker, queue, file, { signal, onDrained }).catch((error: unknown) => {
+      if (begun) screen.line(`  what was drained is in '${file}.part': the same command goes on with it`);
+      throw error;
+    });
     phase.done(`${drained} messages of ${queue} are in '${file}'`);
-    screen.line(`  it holds identifiers of patients; 'pixl restore ${name} ${file}' brings them back`);
+    if (drained > 0) screen.line(`  it holds identifiers of patients; 'pixl restore ${name} ${file}' brings them back`);
+    const { inHand = 0 } = await broker.depth(queue, { signal });
+    if (inHand > 0) {
+      screen.line(`  ${inHand} messages of ${queue} are in hand, or were left by a process that died: they stay`);
+    }
     if (json) print({ queue, file, drained });
   },
 };
