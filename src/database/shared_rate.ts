@@ -134,10 +134,10 @@ export class SharedRate implements TokenStore {
 
   #run<T>(
     action: string,
-    { sql = this.#database.sql, signal }: LedgerCall,
-    work: (sql: NonNullable<LedgerCall["sql"]>) => PromiseLike<T>,
+    { transaction = this.#database.sql, signal }: LedgerCall,
+    work: (sql: NonNullable<LedgerCall["transaction"]>) => PromiseLike<T>,
   ): Promise<T> {
-    return run(action, () => work(sql), signal);
+    return run(action, () => work(transaction), signal);
   }
 }
 
