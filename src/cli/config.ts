@@ -51,7 +51,6 @@ export type DestinationConfig =
 export interface Needs {
   readonly database?: boolean;
   readonly broker?: boolean;
-  readonly ftps?: boolean;
   readonly destination?: boolean;
 }
 
@@ -59,7 +58,6 @@ export interface Needs {
 export interface Config {
   readonly database: DatabaseConfig;
   readonly broker: BrokerConfig;
-  readonly ftps: FtpsConfig;
   readonly destination: DestinationConfig;
   /** Where exports are written, and read from for the upload. */
   readonly exportDir: string;
@@ -84,10 +82,11 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
   const settings = new SettingsReader(read);
   const database = needs.database || needs.broker ? readDatabase(settings) : undefined;
   const broker = needs.broker ? readBroker(settings) : undefined;
-  const ftps = needs.ftps ? readFtps(settings) : undefined;
   const destination = needs.destination ? readDestination(settings) : undefined;
-  const sent = ftps ?? (destination?.kind === "ftps" ? destination.ftps : undefined);
-  if (sent?.caPem !== undefined && database?.kind === "postgres" && database.tls !== false && !database.tls.ca) {
+  if (
+    destination?.kind === "ftps" && destination.ftps.caPem !== undefined && database?.kind === "postgres" &&
+    database.tls !== false && !database.tls.ca
+  ) {
     settings.problem(
       "FTP_CA_FILE is set and PIXL_DB_CA_FILE is not: uploads trust nobody else in the whole process, so name the database's authority too",
     );
@@ -101,9 +100,6 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
     },
     get broker() {
       return asked(broker, "broker");
-    },
-    get ftps() {
-      return asked(ftps, "ftps");
     },
     get destination() {
       return asked(destination, "destination");

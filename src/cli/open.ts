@@ -84,11 +84,6 @@ function warnOfClear(setting: string, host: string, tls: TlsConfig): void {
   log.warn("{setting} is off: MRNs and accession numbers go to {host} in the clear", { setting, host });
 }
 
-/** Logs in at the Data Safe Haven. */
-export async function openDestination({ ftps }: Pick<Config, "ftps">, signal: AbortSignal): Promise<FtpsDestination> {
-  return await FtpsDestination.open(ftpsOptions(ftps), { signal });
-}
-
 /** How uploads go out. */
 export interface UploadWays {
   readonly connections: number;

@@ -2,6 +2,7 @@ import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../acces
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger, openRate } from "../open.ts";
 import { queueKinds } from "../queue_names.ts";
+import { rateNow } from "../rate_now.ts";
 
 type Options = { readonly queues: string };
 
@@ -21,7 +22,7 @@ export const statusCommand: PixlCommand<readonly [], Options> = {
       await broker.declare(queue, { signal });
       const depth = await broker.depth(queue, { signal });
       const settings = await openRate(config, open.database, queue).settings({ signal });
-      queues.push({ queue, rate: settings.rate ?? config.defaultRate, ...depth });
+      queues.push({ queue, rate: rateNow(settings, Date.now()) ?? config.defaultRate, ...depth });
     }
     const projects = await open.ledger.summary(undefined, { signal });
     screen.table([
