@@ -64,13 +64,15 @@ export class Ledger {
   }
 
   /**
-   * Makes an extract's studies known, 1,000 a transaction: one row for the images of each study of the project, one for its report in this extract.
+   * Makes an extract's studies known, 1,000 a statement: one row for the images of each study of the project, one for its report in this extract.
    * What is known stays as it is, so this may be repeated after a crash.
+   *
+   * @param options `leftOut`: asked at the end for the counts of what was no study, by reason.
    */
   async registerStudies(
     extractId: number,
     studies: Iterable<Study> | AsyncIterable<Study>,
-    call: LedgerCall = {},
+    { leftOut, ...call }: LedgerCall & { readonly leftOut?: () => Readonly<Record<string, number>> } = {},
   ): Promise<Registration> {
     const total = { added: 0, known: 0, exported: 0 };
     const flush = async (batch: readonly Study[]) => {
@@ -90,7 +92,11 @@ export class Ledger {
       batch = [];
     }
     if (batch.length > 0) await flush(batch);
-    await this.#run("register the studies", call, (sql) => extracts.countStudies(sql, extractId));
+    await this.#run(
+      "register the studies",
+      call,
+      (sql) => extracts.finishRegistration(sql, extractId, leftOut?.() ?? {}),
+    );
     if (total.added >= BATCH) await this.#analyse(call);
     return total;
   }
@@ -131,14 +137,33 @@ export class Ledger {
     return this.#run("renew the lease", call, (sql) => claims.renew(sql, kind, id, lease));
   }
 
-  /** The images are de-identified under that pseudonym. @throws {LeaseLostError} If the lease was taken over. */
-  completeImage(imageId: number, owner: string, pseudo_study_uid: string, call: LedgerCall = {}): Promise<void> {
-    return this.#run("finish the image", call, (sql) => claims.completeImage(sql, imageId, owner, pseudo_study_uid));
+  /**
+   * Notes the pseudonym of images in work, so that whatever bears it can be found from now on.
+   *
+   * @throws {LeaseLostError} If the lease was taken over.
+   * @throws {DatabaseError} `value-refused` if another study of the project has it.
+   */
+  recordPseudonym(imageId: number, owner: string, pseudo_study_uid: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(
+      "note the pseudonym",
+      call,
+      (sql) => claims.recordPseudonym(sql, imageId, owner, pseudo_study_uid),
+    );
   }
 
-  /** The report is de-identified. @throws {LeaseLostError} If the lease was taken over. */
-  completeReport(reportId: number, owner: string, image_report: string, call: LedgerCall = {}): Promise<void> {
-    return this.#run("finish the report", call, (sql) => claims.completeReport(sql, reportId, owner, image_report));
+  /** Keeps the de-identified text of a report in work. @throws {LeaseLostError} If the lease was taken over. */
+  recordReport(reportId: number, owner: string, image_report: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("keep the report", call, (sql) => claims.recordReport(sql, reportId, owner, image_report));
+  }
+
+  /**
+   * The study is finished: its images are de-identified, or its report is.
+   *
+   * @throws {LeaseLostError} If the lease was taken over.
+   * @throws {DatabaseError} `transition-refused` if {@linkcode Ledger.recordPseudonym} or {@linkcode Ledger.recordReport} did not come before.
+   */
+  complete(kind: StudyKind, id: number, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(`finish the ${kind}`, call, (sql) => claims.complete(sql, kind, id, owner));
   }
 
   /** Gives a study back unfinished. @param reason Without identifiers. @throws {LeaseLostError} If the lease was taken over. */
@@ -339,10 +364,10 @@ export class Ledger {
 
   #run<T>(
     action: string,
-    { sql = this.#database.sql, signal }: LedgerCall,
+    { transaction = this.#database.sql, signal }: LedgerCall,
     work: (sql: Queryable) => Promise<T>,
   ): Promise<T> {
-    return run(action, () => work(sql), signal);
+    return run(action, () => work(transaction), signal);
   }
 
   /** The embedded database has nobody who does it, and plans for an empty table are slow on a full one. */

@@ -4,7 +4,7 @@ import { readSummary } from "./extract_summary.ts";
 import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
-import { findTable, type TableFiles } from "./table_files.ts";
+import { findTable, type FoundTable } from "./table_files.ts";
 
 /** One study that an extract asks for, with the field names of a queue message. */
 export interface Study {
@@ -28,7 +28,7 @@ const COLUMNS = {
   procedures: ["procedure_occurrence_id", "person_id", "procedure_date"],
 } as const;
 
-type Tables = Readonly<Record<keyof typeof COLUMNS, TableFiles>>;
+type Tables = Readonly<Record<keyof typeof COLUMNS, FoundTable>>;
 
 /**
  * An extract of OMOP ES: a folder with `extract_summary.json`, `public/` (de-identified OMOP tables) and `private/` (which person and procedure of
@@ -52,6 +52,8 @@ export class OmopExtract {
   readonly extractTime: string;
   /** Its time's folder name. */
   readonly timeSlug: string;
+  /** Which way its tables lie there: `public/X.parquet`, `public/omop/X.parquet` or `public/omop/x/*.parquet`. */
+  readonly layout: string;
   readonly #tables: Tables;
   #dropped: DroppedCounts = noneDropped();
 
@@ -65,6 +67,7 @@ export class OmopExtract {
     this.projectSlug = slugify(summary.projectName);
     this.extractTime = summary.extractTime;
     this.timeSlug = timeSlug(summary.extractTime);
+    this.layout = tables.procedures.layout;
     this.#tables = tables;
   }
 

@@ -51,8 +51,12 @@ export async function populate(
     project_slug: extract.projectSlug,
     extract_time: extract.extractTime,
     time_slug: extract.timeSlug,
+    layout: extract.layout,
   }, abort);
-  const registered = await ledger.registerStudies(extractId, extract.studies(abort), abort);
+  const registered = await ledger.registerStudies(extractId, extract.studies(abort), {
+    ...abort,
+    leftOut: () => ({ ...extract.dropped }),
+  });
   const published: Record<string, number> = {};
   for (const [queue, kind] of queues) {
     if (options.again) await ledger.republish(kind, extractId, "unfinished", abort);

@@ -8,7 +8,7 @@ const DATABASE = { PIXL_DB_HOST: "db", PIXL_DB_USER: "pixl", PIXL_DB_PASSWORD: "
 
 Deno.test("readConfig() reports every problem of the parts that are needed, at once", () => {
   const error = assertThrows(
-    () => readConfig(from({ FTP_PORT: "99999", FTP_MODE: "plain" }), { database: true, ftps: true }),
+    () => readConfig(from({ FTP_PORT: "99999", FTP_MODE: "plain" }), { database: true, destination: true }),
     ConfigError,
   );
   for (const name of ["PIXL_DB_HOST", "FTP_HOST", "FTP_PORT", "FTP_MODE", "FTP_USER_NAME", "FTP_USER_PASSWORD"]) {

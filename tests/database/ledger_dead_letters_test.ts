@@ -78,8 +78,9 @@ onEachEngine((engine) => {
       await ledger.askAgain(kind, [again]);
       await claim(kind, working);
       const { id, owner } = await claim(kind, done);
-      if (kind === "image") await ledger.completeImage(id, owner, `2.25.${id}`);
-      else await ledger.completeReport(id, owner, "Report");
+      if (kind === "image") await ledger.recordPseudonym(id, owner, `2.25.${id}`);
+      else await ledger.recordReport(id, owner, "Report");
+      await ledger.complete(kind, id, owner);
       await ledger.fail(kind, unpublished, "status 404");
       await ledger.republish(kind, extractId, "failed");
 

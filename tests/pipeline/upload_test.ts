@@ -63,7 +63,8 @@ async function site(project: string, studies: number) {
     const claim = await ledger.claim("image", study, { owner: "x", leaseMs: 60_000 });
     assert(claim.result === "claimed");
     const pseudonym = `2.25.${claim.id}`;
-    await ledger.completeImage(claim.id, "x", pseudonym);
+    await ledger.recordPseudonym(claim.id, "x", pseudonym);
+    await ledger.complete("image", claim.id, "x");
     await writeZip(`${dir}/images/${pseudonym}.zip`);
     pseudonyms.push(pseudonym);
   }

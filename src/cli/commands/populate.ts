@@ -6,6 +6,7 @@ import { parsePriority } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
+import { warnOfWaiting } from "../waiting.ts";
 
 type Options = {
   readonly queues: string;
@@ -34,6 +35,7 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
     const extract = await OmopExtract.open(dir, { signal });
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
+    if (again) await warnOfWaiting(broker, kinds, screen, signal);
     using phase = screen.phase("populate", 0, "messages");
     const result = await populate(extract, open.ledger, broker, kinds, {
       again,

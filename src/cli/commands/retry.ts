@@ -6,6 +6,7 @@ import type { PixlCommand } from "../command.ts";
 import { ConfigError } from "../errors.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
+import { warnOfWaiting } from "../waiting.ts";
 
 type Options = {
   readonly queues: string;
@@ -31,6 +32,7 @@ export const retryCommand: PixlCommand<readonly [project: string], Options> = {
     const kinds = queuesToFill(queues.split(","));
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
+    if (unfinished) await warnOfWaiting(broker, kinds, screen, signal);
     using phase = screen.phase("retry", 0, "messages");
     const { published, dropped } = await retryProject(
       open.ledger,

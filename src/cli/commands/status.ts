@@ -4,6 +4,7 @@ import type { Context, PixlCommand } from "../command.ts";
 import { openBroker, type OpenLedger, openLedger, openRate } from "../open.ts";
 import { kindOf, queueKinds } from "../queue_names.ts";
 import { agoText } from "../units.ts";
+import { rateNow } from "../rate_now.ts";
 
 type Options = { readonly queues?: string };
 
@@ -89,7 +90,8 @@ async function statusOf(
   { inHand, ...depth }: QueueDepth,
   inHandLedger: number | null = null,
 ): Promise<QueueStatus> {
-  const { rate = config.defaultRate } = await openRate(config, database, queue).settings({ signal });
+  const settings = await openRate(config, database, queue).settings({ signal });
+  const rate = rateNow(settings, Date.now()) ?? config.defaultRate;
   const oldestMs = await broker.age(queue, { signal }) ?? null;
   return { queue, rate, ...depth, inHand: inHand ?? null, inHandLedger, oldestMs };
 }
