@@ -5,14 +5,14 @@ import { ExportError, TableError } from "./errors.ts";
 import { describeFile } from "./describe_file.ts";
 import { copyFiles, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
-import type { ManifestFile } from "./manifest.ts";
+import { type Manifest, type ManifestFile, type ManifestProblem, verifyExport } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
 import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
 import { readExtract } from "./replace_extract.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type Part, Staging } from "./staging.ts";
 import type { Row, TableSchema } from "./table_schema.ts";
-import { writeTable } from "./write_table.ts";
+import { TableWriter } from "./table_writer.ts";
 
 /** How far a copy is. */
 export interface CopyProgress {
@@ -218,7 +218,9 @@ export class ParquetExport implements AsyncDisposable {
     const path = `${part}/${name}.parquet`;
     const target = join(staging.dir, path);
     const metadata = { "pixl.project": this.projectSlug, "pixl.extract_time": this.#extractTime };
-    const written = await writeTable(target, schema, rows, { ...options, metadata });
+    await using writer = await TableWriter.open(target, schema, { ...options, metadata });
+    await writer.write(rows);
+    const written = await writer.finish();
     const file = { path, ...written, schema: (await describeFile(target)).schema };
     staging.complete(part, [file]);
     return file;
@@ -266,6 +268,21 @@ export class ParquetExport implements AsyncDisposable {
         return files;
       })
     );
+  }
+
+  /**
+   * Compares an export with its manifest: reads and hashes every file; all of them again if another export replaces it meanwhile.
+   *
+   * @param dir The extract's folder, or the project's `latest`.
+   * @param options How to stop, and who is told after each file.
+   * @returns The manifest, and every file that is not as it says.
+   * @throws {ExportError} `not-exported` if there is no manifest, `manifest-invalid` if it is not one, or `export-dir-refused`.
+   */
+  static async verify(
+    dir: string,
+    options: { readonly signal?: AbortSignal; readonly onFile?: (path: string) => void } = {},
+  ): Promise<{ readonly manifest: Manifest; readonly problems: readonly ManifestProblem[] }> {
+    return await verifyExport(dir, options);
   }
 
   /** Removes what was not finished and lets others export the project. */

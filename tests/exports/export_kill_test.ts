@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
-import { ExportError, OmopExtract, ParquetExport, readManifest, verifyExport } from "../../src/exports/mod.ts";
+import { ExportError, OmopExtract, ParquetExport, readManifest } from "../../src/exports/mod.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
 const EXPORTS = JSON.stringify(import.meta.resolve("../../src/exports/mod.ts"));
@@ -70,7 +70,7 @@ Deno.test("ParquetExport leaves latest at a whole extract whenever it is killed"
     // Steps of 7 ms over some 150 ms: an export takes about 80 ms.
     for (let step = 0; step < 20; step++) {
       await killAfter(file, step * 7);
-      assertEquals((await verifyExport(latest)).problems, [], `after the kill at ${step * 7} ms`);
+      assertEquals((await ParquetExport.verify(latest)).problems, [], `after the kill at ${step * 7} ms`);
     }
   } finally {
     over = true;

@@ -8,7 +8,6 @@ import {
   ParquetExport,
   readManifest,
   TableError,
-  verifyExport,
 } from "../../src/exports/mod.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
@@ -107,7 +106,7 @@ Deno.test("ParquetExport.finish() keeps in the manifest what was exported before
   await parquetExport.finish();
   const after = await readManifest(here.dir);
   assertEquals(after.files.filter(({ path }) => !path.startsWith("ehr/")), before.files);
-  assertEquals((await verifyExport(here.dir)).problems, []);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, []);
 });
 
 Deno.test("ParquetExport.finish() makes the manifest that an older export lacks", async () => {
@@ -132,7 +131,7 @@ Deno.test("ParquetExport.finish() keeps files that it did not make, and does not
   await parquetExport.finish();
   assertEquals(await Deno.readTextFile(join(here.dir, "notes", "a.txt")), "Keep me");
   const problem = { path: "omop/public/PERSON.parquet", problem: "missing" } as const;
-  assertEquals((await verifyExport(here.dir)).problems, [problem]);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, [problem]);
 });
 
 Deno.test({
@@ -175,21 +174,21 @@ Deno.test("ParquetExport.finish() can be called again after it was stopped while
       return true;
     });
   }
-  assertEquals((await verifyExport(here.dir)).problems, []);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, []);
   assertEquals(await Deno.readTextFile(join(here.dir, "b.txt")), "b.txt");
 });
 
-Deno.test("verifyExport() finds what is missing, changed and added, through latest too", async () => {
+Deno.test("ParquetExport.verify() finds what is missing, changed and added, through latest too", async () => {
   await using here = await scene();
   await exportAll(here);
   const latest = here.export().latest;
-  assertEquals((await verifyExport(latest)).problems, []);
+  assertEquals((await ParquetExport.verify(latest)).problems, []);
   const file = (name: string) => join(here.dir, "omop", "public", name);
   await Deno.remove(file("PERSON.parquet"));
   const bytes = await Deno.readFile(file("VISIT_OCCURRENCE.parquet"));
   await Deno.writeFile(file("VISIT_OCCURRENCE.parquet"), bytes.with(20, (bytes[20] ?? 0) ^ 1));
   await Deno.writeTextFile(file("EXTRA.parquet"), "");
-  assertEquals((await verifyExport(latest)).problems, [
+  assertEquals((await ParquetExport.verify(latest)).problems, [
     { path: "omop/public/PERSON.parquet", problem: "missing" },
     { path: "omop/public/VISIT_OCCURRENCE.parquet", problem: "changed" },
     { path: "omop/public/EXTRA.parquet", problem: "unexpected" },
@@ -219,7 +218,7 @@ Deno.test({
     await using here = await scene();
     await Deno.writeTextFile(join(here.extract.dir, "public", "a\\..\nb.txt"), "Read me");
     await exportAll(here);
-    assertEquals((await verifyExport(here.dir)).problems, []);
+    assertEquals((await ParquetExport.verify(here.dir)).problems, []);
   },
 });
 
@@ -243,18 +242,18 @@ Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or
   assertEquals([rows.size > 1, reads > 10], [true, true]);
   const left = (await Array.fromAsync(Deno.readDir(join(here.dir, "..")))).map(({ name }) => name).sort();
   assertEquals(left, [".replacing", "2023-12-07t14-08-58"]);
-  assertEquals((await verifyExport(latest)).problems, []);
+  assertEquals((await ParquetExport.verify(latest)).problems, []);
 });
 
-Deno.test("ParquetExport.files() and verifyExport() find one whole export while it is replaced", async () => {
+Deno.test("ParquetExport.files() and verify() find one whole export while it is replaced", async () => {
   await using here = await scene();
   await exportAll(here, 1);
   const { latest } = here.export();
   let [done, reads] = [false, 0];
   const readers = [
     () => here.export().files(),
-    () => verifyExport(here.dir).then(({ problems }) => assertEquals(problems, [])),
-    () => verifyExport(latest).then(({ problems }) => assertEquals(problems, [])),
+    () => ParquetExport.verify(here.dir).then(({ problems }) => assertEquals(problems, [])),
+    () => ParquetExport.verify(latest).then(({ problems }) => assertEquals(problems, [])),
   ].map(async (read) => {
     for (; !done; reads++) await read();
   });
@@ -266,7 +265,7 @@ Deno.test("ParquetExport.files() and verifyExport() find one whole export while 
 
 for (const gap of [false, true]) {
   const state = gap ? "between its renames" : "before its renames";
-  Deno.test(`ParquetExport.files() and verifyExport() find the new export after a crash ${state}`, async () => {
+  Deno.test(`ParquetExport.files() and verify() find the new export after a crash ${state}`, async () => {
     await using here = await scene();
     await exportAll(here, 1);
     const waiting = join(here.dir, "..", ".replacing", basename(here.dir));
@@ -279,7 +278,7 @@ for (const gap of [false, true]) {
     await Deno.remove(latest);
     await Deno.symlink(`all_extracts/.replacing/${basename(here.dir)}`, latest);
     const real = await Deno.realPath(waiting);
-    const { manifest } = await verifyExport(here.dir);
+    const { manifest } = await ParquetExport.verify(here.dir);
     assertEquals(manifest.files.at(-1)?.rows, 1);
     const files = await here.export().files();
     assertEquals(files.map(({ source }) => source), manifest.files.map(({ path }) => join(real, path)));

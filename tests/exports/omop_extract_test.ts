@@ -1,10 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
-import { ExtractError, OmopExtract, type Study, writeTable } from "../../src/exports/mod.ts";
+import { ExtractError, OmopExtract, type Study } from "../../src/exports/mod.ts";
 import { fixtureTest } from "../support/fixtures.ts";
 import { runSql } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
+import { writeTable } from "./write_table.ts";
 
 const SUMMARY = { datetime: "2023-12-07 14:08:58", settings: { cdm_source_name: "Test Extract" } };
 

@@ -3,16 +3,11 @@ import fc from "fast-check";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { join } from "node:path";
 import { dayFromNumber } from "../../src/calendar.ts";
-import {
-  type Column,
-  type Compression,
-  type JsonValue,
-  writeTable,
-  type WriteTableOptions,
-} from "../../src/exports/mod.ts";
+import type { Column, Compression, JsonValue, TableWriterOptions } from "../../src/exports/mod.ts";
 import { type Cell, openDuckDb, readByArrow, readByHyparquet, scaled } from "./readers.ts";
 import { readMetadata } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
+import { writeTable } from "./write_table.ts";
 
 /** A value as it is given to the writer, the cell that readers must find, and the same in DuckDB's SQL. */
 interface Sample {
@@ -25,7 +20,7 @@ interface Table {
   readonly schema: readonly Column[];
   /** One sample a column, null where there is none. */
   readonly rows: readonly (readonly Sample[])[];
-  readonly options: WriteTableOptions;
+  readonly options: TableWriterOptions;
 }
 
 const NONE: Sample = { value: null, cell: null };
@@ -116,7 +111,7 @@ const EDGES: readonly (readonly [Column["type"], readonly Sample[]])[] = [
   ["json", [json({}), json([1, [null, "\u{1f600}"]]), json("a"), json(0.1), json({ "__proto__": 1, b: { c: [] } })]],
 ];
 
-Deno.test("writeTable() writes every type at its edges, alone and in one group, for every reader", async () => {
+Deno.test("TableWriter writes every type at its edges, alone and in one group, for every reader", async () => {
   await using dir = await temporaryFolder();
   await using duckDb = await openDuckDb();
   const path = join(dir.path, "a.parquet");
@@ -137,7 +132,7 @@ const ALL_TYPES = EDGES.map(([type, samples], i): [Column, readonly Sample[]] =>
 ]);
 
 for (const count of [0, 1, 8191, 8192, 8193]) {
-  Deno.test(`writeTable() writes ${count} rows of all types for every reader`, async () => {
+  Deno.test(`TableWriter writes ${count} rows of all types for every reader`, async () => {
     await using dir = await temporaryFolder();
     await using duckDb = await openDuckDb();
     const rows = Array.from(
@@ -149,7 +144,7 @@ for (const count of [0, 1, 8191, 8192, 8193]) {
   });
 }
 
-Deno.test("writeTable() writes columns of nulls only, and very long texts, for every reader", async () => {
+Deno.test("TableWriter writes columns of nulls only, and very long texts, for every reader", async () => {
   await using dir = await temporaryFolder();
   await using duckDb = await openDuckDb();
   const path = join(dir.path, "a.parquet");
@@ -227,14 +222,14 @@ const table: fc.Arbitrary<Table> = fc.record({
   },
 );
 
-Deno.test("writeTable() writes any table so that every reader finds the same", async () => {
+Deno.test("TableWriter writes any table so that every reader finds the same", async () => {
   await using dir = await temporaryFolder();
   await using duckDb = await openDuckDb();
   const path = join(dir.path, "a.parquet");
   await fc.assert(fc.asyncProperty(table, (any) => assertRoundTrip(duckDb, path, any)), { numRuns: 150 });
 });
 
-Deno.test("writeTable() writes statistics by which hyparquet finds every row too", async () => {
+Deno.test("TableWriter writes statistics by which hyparquet finds every row too", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "a.parquet");
   const rows = Array.from({ length: 40 }, (_, i) => ({ id: (i * 7) % 40 - 20, s: `v${(i * 11) % 40}` }));
@@ -248,7 +243,7 @@ Deno.test("writeTable() writes statistics by which hyparquet finds every row too
   }
 });
 
-Deno.test("writeTable() writes statistics of all types but text, and of text when asked", async () => {
+Deno.test("TableWriter writes statistics of all types but text, and of text when asked", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "a.parquet");
   const schema = [
