@@ -2,7 +2,8 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { diskProblem } from "./disk.ts";
 import { ExportError } from "./errors.ts";
-import { type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { type ExportedFile, findFiles } from "./file_tree.ts";
+import { hashFile } from "./hash_file.ts";
 import { readExtract } from "./replace_extract.ts";
 
 /** Its name in an extract's folder. */

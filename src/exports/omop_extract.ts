@@ -4,7 +4,7 @@ import { readSummary } from "./extract_summary.ts";
 import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
-import { findTable, type TableFiles } from "./table_files.ts";
+import { findFolder, findTable, type TableFiles } from "./table_files.ts";
 
 /** One study that an extract asks for, with the field names of a queue message. */
 export interface Study {
@@ -44,6 +44,8 @@ type Tables = Readonly<Record<keyof typeof COLUMNS, TableFiles>>;
 export class OmopExtract {
   /** Its folder. */
   readonly dir: string;
+  /** Its folder `public`, in whichever case the name is. */
+  readonly publicDir: string;
   /** The project's name as the summary has it. */
   readonly projectName: string;
   /** The project's folder name. */
@@ -57,10 +59,12 @@ export class OmopExtract {
 
   private constructor(
     dir: string,
+    publicDir: string,
     summary: { projectName: string; extractTime: string },
     tables: Tables,
   ) {
     this.dir = dir;
+    this.publicDir = publicDir;
     this.projectName = summary.projectName;
     this.projectSlug = slugify(summary.projectName);
     this.extractTime = summary.extractTime;
@@ -89,7 +93,7 @@ export class OmopExtract {
     await checkColumns(tables.links, COLUMNS.links);
     await checkColumns(tables.procedures, COLUMNS.procedures);
     options.signal?.throwIfAborted();
-    return new OmopExtract(dir, summary, tables);
+    return new OmopExtract(dir, await findFolder(dir, "public"), summary, tables);
   }
 
   /** What the last call of {@linkcode studies} left out so far. */

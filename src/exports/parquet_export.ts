@@ -1,9 +1,13 @@
 import { dirname, join } from "node:path";
 import { normaliseTimestamp } from "../timestamp.ts";
 import { diskProblem } from "./disk.ts";
-import { ExportError, TableError } from "./errors.ts";
+import { ExportError, ExtractError, TableError } from "./errors.ts";
 import { describeFile } from "./describe_file.ts";
-import { copyFiles, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { copyFile } from "./copy_file.ts";
+import { type ExportedFile, findFiles, type FoundFile } from "./file_tree.ts";
+import { hashFile } from "./hash_file.ts";
+import { HashPool } from "./hash_pool.ts";
+import { inParallel } from "./in_parallel.ts";
 import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
 import { type Manifest, type ManifestFile, type ManifestProblem, verifyExport } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
@@ -13,6 +17,9 @@ import { slugify, timeSlug } from "./slug.ts";
 import { type Part, Staging } from "./staging.ts";
 import type { Row, TableSchema } from "./table_schema.ts";
 import { TableWriter } from "./table_writer.ts";
+
+/** Files that are copied at a time: while some wait for the disk, others are copied and hashed. */
+const AT_ONCE = 4;
 
 /** How far a copy is. */
 export interface CopyProgress {
@@ -26,11 +33,11 @@ export interface CopyProgress {
 
 /** How files are copied. */
 export interface CopyOptions {
-  /** Stops the copying. */
+  /** Stops the copying, but for files that the system is about to copy: up to four at a time, which it finishes. */
   readonly signal?: AbortSignal;
-  /** Is told after every piece of about a mebibyte. */
+  /** Is told of bytes that are there and hashed, after every few mebibytes. */
   readonly onProgress?: (progress: CopyProgress) => void;
-  /** Is told of each file that is on the disk. */
+  /** Is told of each file that is on the disk; the order is not that of the paths. */
   readonly onFile?: (file: ManifestFile) => void;
 }
 
@@ -116,13 +123,14 @@ export class ParquetExport implements AsyncDisposable {
    * @param extract The extract.
    * @param options How to stop.
    * @returns The files, by their paths in the export.
-   * @throws {ExportError} `special-file`, `export-dir-refused` or `write-failed`.
+   * @throws {ExportError} `special-file`.
+   * @throws {ExtractError} `access-refused`.
    */
   async findOmop(
-    extract: Pick<OmopExtract, "dir">,
+    extract: Pick<OmopExtract, "publicDir">,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<Pick<ExportedFile, "path" | "bytes">[]> {
-    const found = await this.#onDisk(() => findFiles(join(extract.dir, "public"), options));
+    const found = await findPublic(extract, options);
     return found.map(({ path, bytes }) => ({ path: `omop/public/${path}`, bytes }));
   }
 
@@ -132,33 +140,29 @@ export class ParquetExport implements AsyncDisposable {
    * @param extract The extract.
    * @param options How to stop, and who is told.
    * @returns The files.
-   * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`.
-   * @throws {ExtractError} `unreadable-parquet`, naming the file, if a parquet file has no footer that can be read.
+   * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`; `source-changed` if a file is being written.
+   * @throws {ExtractError} Naming the file: `unreadable-parquet` if a parquet file has no footer that can be read, or `access-refused`.
    */
-  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
+  async copyOmop(extract: Pick<OmopExtract, "publicDir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
     const staging = await this.#stage();
     return await this.#onDisk(async () => {
-      const source = join(extract.dir, "public");
-      const found = await findFiles(source, options);
+      const source = extract.publicDir;
+      const found = await findPublic(extract, options);
       const totalBytes = found.reduce((sum, file) => sum + file.bytes, 0);
       await staging.begin("omop");
-      const paths = found.map(({ path }) => `omop/public/${path}`);
-      for (const path of paths) await Deno.mkdir(dirname(join(staging.dir, path)), { recursive: true, mode: 0o700 });
-      const files: ManifestFile[] = [];
+      const to = (path: string) => join(staging.dir, "omop", "public", path);
+      for (const { path } of found) await Deno.mkdir(dirname(to(path)), { recursive: true, mode: 0o700 });
+      using pool = new HashPool();
       let bytes = 0;
-      const onBytes = (count: number) => {
-        options.onProgress?.({ path: paths[files.length] ?? "", bytes: bytes += count, totalBytes });
-      };
-      const pairs = found.map(({ path }) => ({
-        from: join(source, path),
-        to: join(staging.dir, "omop", "public", path),
-      }));
-      for await (const copied of copyFiles(pairs, { ...options, onBytes })) {
-        const path = paths[files.length] ?? "";
-        const file = { path, ...copied, ...await describeFile(join(staging.dir, path)) };
-        files.push(file);
-        options.onFile?.(file);
-      }
+      const files = await inParallel(found, AT_ONCE, async (file, signal) => {
+        const path = `omop/public/${file.path}`;
+        const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
+        const hash = pool.hash.bind(pool);
+        const copied = await copyFile(join(source, file.path), to(file.path), { signal, onBytes, hash });
+        const made = { path, ...copied, ...await describeFile(to(file.path), join(source, file.path)) };
+        options.onFile?.(made);
+        return made;
+      }, options);
       staging.complete("omop", files);
       return files;
     });
@@ -323,4 +327,16 @@ export class ParquetExport implements AsyncDisposable {
       );
     }
   }
+}
+
+async function findPublic(
+  { publicDir }: Pick<OmopExtract, "publicDir">,
+  options: { readonly signal?: AbortSignal },
+): Promise<FoundFile[]> {
+  return await findFiles(publicDir, options).catch((cause) => {
+    const problem = diskProblem(cause);
+    if (problem === undefined) throw cause;
+    const message = `Cannot list '${publicDir}' (${problem.code}): give this user, and Deno, read access`;
+    throw new ExtractError("access-refused", message, { cause });
+  });
 }

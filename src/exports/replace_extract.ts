@@ -1,6 +1,7 @@
 import { basename, dirname, join } from "node:path";
 import { diskProblem, syncFolder } from "./disk.ts";
-import { copyFile, findEntries } from "./file_tree.ts";
+import { copyFile } from "./copy_file.ts";
+import { findEntries } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
 import { makeLink } from "./make_link.ts";
 

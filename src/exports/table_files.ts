@@ -11,7 +11,7 @@ export interface TableFiles {
 
 /**
  * Finds a table in an extract, whichever way OMOP ES laid it out: `public/X.parquet`, `public/omop/X.parquet`, or parts in a folder,
- * `public/omop/x/part-*.parquet`. Upper and lower case are the same.
+ * `public/omop/x/part-*.parquet`. Upper and lower case are the same, of folders too.
  *
  * @param dir The extract's folder.
  * @param part `public` or `private`.
@@ -22,7 +22,8 @@ export interface TableFiles {
 export async function findTable(dir: string, part: "public" | "private", table: string): Promise<TableFiles> {
   const wanted = table.toLowerCase();
   const label = `${part}/${table}.parquet`;
-  for (const folder of [join(dir, part), join(dir, part, "omop")]) {
+  const top = await findFolder(dir, part);
+  for (const folder of [top, await findFolder(top, "omop")]) {
     const names = await list(folder);
     const file = names.find((name) => name.toLowerCase() === `${wanted}.parquet`);
     if (file !== undefined) return { label, paths: [join(folder, file)] };
@@ -32,6 +33,18 @@ export async function findTable(dir: string, part: "public" | "private", table: 
     if (paths.length > 0) return { label, paths: paths.map((name) => join(folder, parts, name)) };
   }
   throw new ExtractError("table-missing", `Cannot find '${label}' in '${dir}': ask for an extract that has it`);
+}
+
+/**
+ * Finds a folder whose name is in upper or lower case.
+ *
+ * @param dir Where to look. @param name Its name in lower case; taken first, if there are several.
+ * @returns Its path; with the name as it was given, if there is none.
+ * @throws {ExtractError} `access-refused`.
+ */
+export async function findFolder(dir: string, name: string): Promise<string> {
+  const names = await list(dir);
+  return join(dir, names.includes(name) ? name : names.find((other) => other.toLowerCase() === name) ?? name);
 }
 
 async function list(folder: string): Promise<string[]> {

@@ -153,7 +153,7 @@ async function makeFiles(): Promise<void> {
 
 async function copyOurs(): Promise<void> {
   await using parquetExport = new ParquetExport("bench", "2023-12-07T14:08:58", join(dir, ".."));
-  await parquetExport.copyOmop({ dir });
+  await parquetExport.copyOmop({ publicDir: join(dir, "public") });
   await parquetExport.finish();
 }
 

@@ -252,6 +252,32 @@ Deno.test("OmopExtract.open() names the column that is missing", async () => {
   assertEquals(error.code, "column-missing");
 });
 
+Deno.test("OmopExtract.open() finds folders in upper and lower case", async () => {
+  await using dir = await temporaryFolder();
+  await writeExtract(dir.path);
+  const [upper, table] = [join(dir.path, "PUBLIC"), "Procedure_Occurrence.PARQUET"];
+  await Deno.rename(join(dir.path, "private"), join(dir.path, "Private"));
+  await Deno.mkdir(join(upper, "Omop"), { recursive: true });
+  await Deno.rename(join(dir.path, "public", "PROCEDURE_OCCURRENCE.parquet"), join(upper, "Omop", table));
+  await Deno.remove(join(dir.path, "public"));
+  assertEquals((await OmopExtract.open(dir.path)).publicDir, upper);
+  assertEquals((await short(dir.path)).length, 2);
+});
+
+Deno.test({
+  name: "OmopExtract.open() refuses a table that is a pipe",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using dir = await temporaryFolder();
+    await writeExtract(dir.path);
+    const path = join(dir.path, "private", "PERSON_LINKS.parquet");
+    await Deno.remove(path);
+    await new Deno.Command("mkfifo", { args: [path] }).output();
+    const error = await assertRejects(() => OmopExtract.open(dir.path), ExtractError, path);
+    assertEquals(error.code, "unreadable-parquet");
+  },
+});
+
 Deno.test("OmopExtract.open() refuses a table that is cut off or no parquet", async () => {
   await using dir = await temporaryFolder();
   await writeExtract(dir.path);
