@@ -20,6 +20,7 @@ export type { RadiologyRow } from "./radiology.ts";
 export * from "./slug.ts";
 export * from "./study_csv.ts";
 export type { DroppedCounts } from "./study_join.ts";
+export type { Study, StudySource } from "./study_source.ts";
 export type { Compression } from "./parquet_encoder.ts";
 export type { CellOf, Column, ColumnType, JsonValue, Row, TableSchema, ValueOf } from "./table_schema.ts";
 export type { WrittenFile } from "./row_writer.ts";

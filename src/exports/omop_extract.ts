@@ -4,23 +4,8 @@ import { readSummary } from "./extract_summary.ts";
 import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
+import type { Study, StudySource } from "./study_source.ts";
 import { findFolder, findTable, type TableFiles } from "./table_files.ts";
-
-/** One study that an extract asks for, with the field names of a queue message. */
-export interface Study {
-  /** The hospital's number of the patient. Identifies a person: never logged. */
-  readonly mrn: string;
-  /** The hospital's number of the study. Identifies a person: never logged. */
-  readonly accession_number: string;
-  /** Day of the study, `YYYY-MM-DD`. */
-  readonly study_date: string;
-  /** The OMOP id of the procedure, unique in its extract. */
-  readonly procedure_occurrence_id: number;
-  /** The project's slug. */
-  readonly project_name: string;
-  /** When the extract was made, ISO 8601. */
-  readonly extract_generated_timestamp: string;
-}
 
 const COLUMNS = {
   people: ["person_id", "PrimaryMrn"],
@@ -41,7 +26,7 @@ type Tables = Readonly<Record<keyof typeof COLUMNS, TableFiles>>;
  * console.error(`${extract.dropped.noAccessionNumber} procedures were not images`);
  * ```
  */
-export class OmopExtract {
+export class OmopExtract implements StudySource {
   /** Its folder. */
   readonly dir: string;
   /** Its folder `public`, in whichever case the name is. */

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import { ExtractError, OmopExtract, type Study } from "../../src/exports/mod.ts";
@@ -111,6 +111,18 @@ Deno.test("OmopExtract.studies() gives a study for every row of the join", async
     "MRNSEED2 ACCSEED1 2020-01-01",
     "MRNSEED2 ACCSEED2 2020-01-01",
   ]);
+});
+
+Deno.test("OmopExtract.studies() takes any number of accession numbers of one procedure in its stride", async () => {
+  await using dir = await temporaryFolder();
+  await writeExtract(dir.path);
+  const path = join(dir.path, "private", "PROCEDURE_OCCURRENCE_LINKS.parquet");
+  const select = "select 10 procedure_occurrence_id, 'ACCSEED' || (i % 50000) AccessionNumber from range(100000) t(i)";
+  await runSql(`copy (${select}) to '${path}' (format parquet)`);
+  const started = performance.now();
+  assertEquals((await studiesOf(dir.path)).studies.length, 50_000);
+  // A fraction of a second; a minute if each were compared with all before.
+  assert(performance.now() - started < 10_000, "It took too long");
 });
 
 Deno.test("OmopExtract.studies() keeps numbers exact and text as it is but for blanks around it", async () => {
