@@ -4,7 +4,7 @@ import { diskProblem } from "./disk.ts";
 import { ExportError, ExtractError, TableError } from "./errors.ts";
 import { describeFile } from "./describe_file.ts";
 import { copyFile } from "./copy_file.ts";
-import { type ExportedFile, findFiles, type FoundFile } from "./file_tree.ts";
+import { type ExportedFile, findEntries, findFiles, type FoundFile } from "./file_tree.ts";
 import { hashFile } from "./hash_file.ts";
 import { HashPool } from "./hash_pool.ts";
 import { inParallel } from "./in_parallel.ts";
@@ -183,7 +183,7 @@ export class ParquetExport implements AsyncDisposable {
   ): Promise<ManifestFile & { readonly rows: number }> {
     const staging = await this.#stage();
     await this.#onDisk(() => staging.begin("radiology"));
-    return await this.#write(staging, "radiology", "radiology", RADIOLOGY, rows, options);
+    return await this.#write(staging, "radiology", "radiology/radiology.parquet", RADIOLOGY, rows, options);
   }
 
   /**
@@ -207,19 +207,19 @@ export class ParquetExport implements AsyncDisposable {
       throw new TableError("bad-schema", `Cannot write a table named '${name}': use letters, digits, '-' and '_'`);
     }
     const staging = await this.#stage();
-    await this.#onDisk(() => staging.add("ehr"));
-    return await this.#write(staging, "ehr", name, schema, rows, options);
+    const part = `ehr/${name}.parquet` as const;
+    await this.#onDisk(() => staging.begin(part));
+    return await this.#write(staging, part, part, schema, rows, options);
   }
 
   async #write<const S extends TableSchema>(
     staging: Staging,
     part: Part,
-    name: string,
+    path: string,
     schema: S,
     rows: Iterable<Row<NoInfer<S>>> | AsyncIterable<Row<NoInfer<S>>>,
     options: { readonly signal?: AbortSignal },
   ): Promise<ManifestFile & { readonly rows: number }> {
-    const path = `${part}/${name}.parquet`;
     const target = join(staging.dir, path);
     const metadata = { "pixl.project": this.projectSlug, "pixl.extract_time": this.#extractTime };
     await using writer = await TableWriter.open(target, schema, { ...options, metadata });
@@ -250,24 +250,26 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   /**
-   * Lists the parquet files that were exported, for the upload. Reads them all for their hashes.
+   * Lists the parquet files that were exported, for the upload. Reads them all for their hashes. Links are left out.
    *
    * @param options How to stop.
    * @returns The files, in the order of their paths: of one export, if another one replaces it meanwhile.
-   * @throws {ExportError} `not-exported` or `special-file`.
+   * @throws {ExportError} `not-exported`.
    */
   async files(options: { readonly signal?: AbortSignal } = {}): Promise<LocatedFile[]> {
     return await this.#onDisk(() =>
       readExtract(this.dir, async (folder) => {
-        const found = await findFiles(folder, options).catch((cause) => {
+        const found = await findEntries(folder, options).catch((cause) => {
           if (!(cause instanceof Deno.errors.NotFound)) throw cause;
           throw new ExportError("not-exported", `Cannot find '${this.dir}': export the extract first`, { cause });
         });
         const files: LocatedFile[] = [];
         for (const file of found) {
-          if (!/\.parquet$/i.test(file.path)) continue;
-          const source = join(folder, file.path);
-          files.push({ ...file, sha256: await hashFile(source, options), source });
+          // A link or a pipe that others put there is kept, and goes nowhere.
+          if (file.isSpecial || !/\.parquet$/i.test(file.path)) continue;
+          const { path, bytes } = file;
+          const source = join(folder, path);
+          files.push({ path, bytes, sha256: await hashFile(source, options), source });
         }
         return files;
       })

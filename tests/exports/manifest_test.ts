@@ -1,4 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { basename, dirname, join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import {
@@ -9,6 +10,8 @@ import {
   readManifest,
   TableError,
 } from "../../src/exports/mod.ts";
+import { VERSION } from "../../src/version.ts";
+import { readRows } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
 interface Scene extends AsyncDisposable {
@@ -97,6 +100,88 @@ Deno.test("ParquetExport.writeTable() writes tables side by side", async () => {
   ]);
 });
 
+Deno.test("ParquetExport.finish() replaces one of the other tables and keeps the others", async () => {
+  await using here = await scene();
+  const write = async (names: Record<string, number>, replace = false) => {
+    await using parquetExport = here.export();
+    for (const [name, id] of Object.entries(names)) {
+      await parquetExport.writeTable(name, [{ name: "id", type: "int32" }], [{ id }]);
+    }
+    return await parquetExport.finish({ replace });
+  };
+  await write({ a: 1, b: 1 });
+  assertEquals((await write({ b: 1 })).unchanged, true);
+  assertEquals((await write({ c: 1 })).unchanged, false);
+  const error = await assertRejects(() => write({ b: 2 }), ExportError, "ehr/b.parquet");
+  assertEquals(error.code, "exists-different");
+  assertEquals((await write({ b: 2 }, true)).unchanged, false);
+  const ids = async (name: string) => (await readRows(join(here.dir, "ehr", `${name}.parquet`))).map(({ id }) => id);
+  assertEquals([await ids("a"), await ids("b"), await ids("c")], [[1], [2], [1]]);
+  const { problems, manifest } = await ParquetExport.verify(here.dir);
+  assertEquals([problems.length, manifest.files.length], [0, 3]);
+});
+
+/** Writes a file again as another version of this package would have. */
+async function ageFile(path: string): Promise<void> {
+  const text = Buffer.from(await Deno.readFile(path)).toString("latin1");
+  const aged = text.replaceAll(`@pixl/core version ${VERSION}`, `@pixl/core version ${"9".repeat(VERSION.length)}`)
+    .replaceAll(`@pixl/core ${VERSION}`, `@pixl/core ${"9".repeat(VERSION.length)}`);
+  assert(aged !== text);
+  await Deno.writeFile(path, Buffer.from(aged, "latin1"));
+}
+
+Deno.test("ParquetExport.finish() changes nothing when another version wrote the same tables", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const path = join(here.dir, "radiology", "radiology.parquet");
+  await ageFile(path);
+  await Deno.remove(join(here.dir, "manifest.json"));
+  await exportAll(here);
+  const [aged, manifest] = [await Deno.readFile(path), await readManifest(here.dir)];
+  await using parquetExport = here.export();
+  const row = { image_identifier: null, image_report: null };
+  await parquetExport.writeRadiology([0, 1].map((id) => ({ ...row, procedure_occurrence_id: id })));
+  assertEquals((await parquetExport.finish()).unchanged, true);
+  assertEquals([await Deno.readFile(path), await readManifest(here.dir)], [aged, manifest]);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, []);
+  assertEquals((await assertRejects(() => exportAll(here, 1), ExportError)).code, "exists-different");
+  await exportAll(here, 2, true);
+  assert((await Deno.readFile(path)).some((byte, i) => byte !== aged[i]));
+});
+
+Deno.test("ParquetExport.finish() mends a damaged manifest when it may replace", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const path = join(here.dir, "manifest.json");
+  const before = await readManifest(here.dir);
+  await Deno.writeTextFile(path, "damaged");
+  const write = async (replace: boolean) => {
+    await using parquetExport = here.export();
+    await parquetExport.copyOmop(here.extract);
+    await parquetExport.finish({ replace });
+  };
+  const error = await assertRejects(() => write(false), ExportError, "with --replace");
+  assertEquals(error.code, "manifest-invalid");
+  await write(true);
+  assertEquals(await readManifest(here.dir), before);
+});
+
+Deno.test("ParquetExport refuses at once where latest is no link, and passes over stray files", async () => {
+  await using here = await scene();
+  const { latest } = here.export();
+  await exportAll(here);
+  await Deno.mkdir(join(here.dir, "..", ".replacing"));
+  await Deno.writeTextFile(join(here.dir, "..", ".replacing", "stray"), "stray");
+  await exportAll(here, 3, true);
+  await Deno.remove(latest);
+  await Deno.mkdir(latest);
+  const error = await assertRejects(() => exportAll(here, 4, true), ExportError, latest);
+  assertEquals(error.code, "latest-not-a-link");
+  await Deno.remove(latest);
+  await exportAll(here, 4, true);
+  assertEquals((await readManifest(latest)).files.at(-1)?.rows, 4);
+});
+
 Deno.test("ParquetExport.finish() keeps in the manifest what was exported before, as it was", async () => {
   await using here = await scene();
   await exportAll(here);
@@ -148,6 +233,12 @@ Deno.test({
     assertEquals(await Deno.readLink(join(here.dir, "link.parquet")), "/nowhere");
     assertEquals(await Deno.readTextFile(join(here.dir, "half.parquet")), "PAR1");
     assertEquals((await Deno.lstat(join(here.dir, "pipe"))).isFifo, true);
+    // They are neither sent nor a reason to send nothing.
+    assertEquals((await here.export().files()).some(({ path }) => path === "link.parquet"), false);
+    assertEquals((await ParquetExport.verify(here.dir)).problems, [
+      { path: "link.parquet", problem: "unexpected" },
+      { path: "pipe", problem: "unexpected" },
+    ]);
     const { files } = await readManifest(here.dir);
     assertEquals(files.map(({ path, rows }) => `${path} ${rows}`).filter((file) => !file.startsWith("omop")), [
       "half.parquet null",
