@@ -396,6 +396,22 @@ Deno.test("TableWriter refuses row groups of more than 8192 rows", async () => {
   );
 });
 
+Deno.test("TableWriter takes decimals that JavaScript writes with an exponent", async () => {
+  await using dir = await temporaryFolder();
+  const path = join(dir.path, "a.parquet");
+  const schema = [{ name: "small", type: "decimal(38,8)" }, { name: "great", type: "decimal(38,0)" }] as const;
+  const rows = [{ small: 1e-7, great: 1e21 }, { small: -1.5e-7, great: -1.234e30 }, { small: 1e8, great: 0 }];
+  await writeTable(path, schema, rows);
+  assertEquals(await queryParquet(path, "select small::varchar small, great::varchar great from rows"), [
+    { small: "0.00000010", great: `1${"0".repeat(21)}` },
+    { small: "-0.00000015", great: `-1234${"0".repeat(27)}` },
+    { small: "100000000.00000000", great: "0" },
+  ]);
+  for (const small of [1e-9, 1.25e-7 / 100, 5e-324, 1e31]) {
+    await assertRejects(() => writeTable(path, schema, [{ small, great: 0 }]), TableError, "'small' must be");
+  }
+});
+
 Deno.test("TableWriter types a row by its schema", () => {
   const row: Row<readonly [{ name: "a"; type: "int64" }, { name: "b"; type: "string"; optional: true }]> = { a: 1n };
   // @ts-expect-error -- 'a' must be there
