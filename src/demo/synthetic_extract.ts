@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Row, type TableSchema, writeTable } from "../exports/mod.ts";
+import { type Row, type TableSchema, TableWriter } from "../exports/mod.ts";
 
 /** What a synthetic extract is like. */
 export interface SyntheticExtractOptions {
@@ -113,6 +113,16 @@ export async function writeSyntheticExtract(
   };
   await Deno.writeTextFile(join(dir, "extract_summary.json"), `${JSON.stringify(summary, null, 1)}\n`, { mode: 0o600 });
   return { patients, procedures: procedures.length, studies };
+}
+
+async function writeTable<const S extends TableSchema>(
+  path: string,
+  schema: S,
+  rows: readonly Row<NoInfer<S>>[],
+): Promise<void> {
+  await using writer = await TableWriter.open(path, schema);
+  await writer.write(rows);
+  await writer.finish();
 }
 
 function person(id: number, seed: number, random: () => number): {

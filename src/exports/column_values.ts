@@ -72,13 +72,23 @@ function decimal({ precision, scale }: DecimalSize): Converter {
   const limit = 10n ** BigInt(precision);
   return (value) => {
     if (!["string", "number", "bigint"].includes(typeof value)) return undefined;
-    const parts = /^(-?)(\d{1,40})(?:\.(\d{1,40}))?$/.exec(String(value));
+    const text = typeof value === "number" ? withoutExponent(String(value)) : String(value);
+    const parts = /^(-?)(\d{1,40})(?:\.(\d{1,40}))?$/.exec(text);
     if (parts === null) return undefined;
     const [, sign = "", whole = "", fraction = ""] = parts;
     if (fraction.length > scale) return undefined;
     const number = BigInt(whole + fraction.padEnd(scale, "0"));
     return number < limit ? (sign === "-" ? -number : number) : undefined;
   };
+}
+
+/** JavaScript writes numbers from 1e21, and below 1e-6, with an exponent. */
+function withoutExponent(text: string): string {
+  const [, sign = "", whole = "", fraction = "", exponent] = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(text) ?? [];
+  if (exponent === undefined) return text;
+  const digits = whole + fraction;
+  const zeros = Number(exponent);
+  return zeros < 0 ? `${sign}0.${"0".repeat(-zeros - 1)}${digits}` : `${sign}${digits.padEnd(zeros + 1, "0")}`;
 }
 
 /** Whether `JSON.stringify` says all of it: it drops functions, makes null of NaN and text of dates. */

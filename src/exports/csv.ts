@@ -27,6 +27,8 @@ class CsvParser {
   #returned = false;
   #line = 1;
   #begun = 1;
+  /** Where the field at hand was quoted. */
+  #quoted = 1;
 
   *push(text: string): Generator<CsvRecord> {
     for (const char of text) {
@@ -39,8 +41,10 @@ class CsvParser {
       } else if (char === '"' && this.#state === "closed") {
         this.#state = "quoted";
         this.#field += char;
-      } else if (char === '"' && this.#state === "start") this.#state = "quoted";
-      else if (char === ",") this.#endField();
+      } else if (char === '"' && this.#state === "start") {
+        this.#state = "quoted";
+        this.#quoted = this.#line;
+      } else if (char === ",") this.#endField();
       else if (char === "\n") yield* this.#endRecord();
       else if (char === "\r") this.#returned = true;
       else if (char === '"' || this.#state === "closed") this.#fail();
@@ -52,7 +56,8 @@ class CsvParser {
   }
 
   *end(): Generator<CsvRecord> {
-    if (this.#state === "quoted" || this.#returned) this.#fail();
+    if (this.#state === "quoted") throw new SyntaxError(`a quote does not end that begins in line ${this.#quoted}`);
+    if (this.#returned) this.#fail();
     yield* this.#endRecord();
   }
 

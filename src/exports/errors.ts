@@ -92,6 +92,7 @@ export type ExportErrorCode =
   | "latest-not-a-link"
   | "not-exported"
   | "manifest-invalid"
+  | "source-changed"
   | "special-file"
   | "write-failed";
 
@@ -103,6 +104,7 @@ const EXPORT_KINDS: Readonly<Record<ExportErrorCode, ErrorKind>> = {
   "latest-not-a-link": "input",
   "not-exported": "input",
   "manifest-invalid": "input",
+  "source-changed": "unavailable",
   "special-file": "input",
   "write-failed": "unavailable",
 };

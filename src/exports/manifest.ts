@@ -2,7 +2,8 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { diskProblem } from "./disk.ts";
 import { ExportError } from "./errors.ts";
-import { type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { type ExportedFile, findEntries } from "./file_tree.ts";
+import { hashFile } from "./hash_file.ts";
 import { readExtract } from "./replace_extract.ts";
 
 /** Its name in an extract's folder. */
@@ -109,9 +110,13 @@ export async function readManifest(dir: string): Promise<Manifest> {
   try {
     return v.parse(schema, JSON.parse(text));
   } catch (cause) {
-    throw new ExportError("manifest-invalid", `Cannot use '${file}': it was damaged or edited, export again`, {
-      cause,
-    });
+    throw new ExportError(
+      "manifest-invalid",
+      `Cannot use '${file}': it was damaged or edited, export again with --replace`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -121,7 +126,7 @@ export async function readManifest(dir: string): Promise<Manifest> {
  * @param dir The extract's folder, or the project's `latest`.
  * @param options How to stop, and who is told after each file.
  * @returns The manifest, and every file that is not as it says.
- * @throws {ExportError} As {@linkcode readManifest}, or `special-file`.
+ * @throws {ExportError} As {@linkcode readManifest}.
  */
 export async function verifyExport(
   dir: string,
@@ -129,13 +134,15 @@ export async function verifyExport(
 ): Promise<{ manifest: Manifest; problems: ManifestProblem[] }> {
   return await readExtract(dir, async (folder) => {
     const manifest = await readManifest(folder);
-    const present = new Map((await findFiles(folder, options)).map(({ path, bytes }) => [path, bytes]));
+    const present = new Map((await findEntries(folder, options)).map((entry) => [entry.path, entry]));
     present.delete(MANIFEST_NAME);
     const problems: ManifestProblem[] = [];
     for (const { path, bytes, sha256 } of manifest.files) {
-      const size = present.get(path);
-      if (size === undefined) problems.push({ path, problem: "missing" });
-      else if (size !== bytes || sha256 !== await hashFile(join(folder, path), options)) {
+      const entry = present.get(path);
+      if (entry === undefined) problems.push({ path, problem: "missing" });
+      else if (
+        entry.isSpecial || entry.bytes !== bytes || sha256 !== await hashFile(join(folder, path), options)
+      ) {
         problems.push({ path, problem: "changed" });
       }
       present.delete(path);

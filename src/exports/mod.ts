@@ -13,7 +13,6 @@ export {
   type ManifestFile,
   type ManifestProblem,
   readManifest,
-  verifyExport,
 } from "./manifest.ts";
 export * from "./omop_extract.ts";
 export * from "./parquet_export.ts";
@@ -21,6 +20,8 @@ export type { RadiologyRow } from "./radiology.ts";
 export * from "./slug.ts";
 export * from "./study_csv.ts";
 export type { DroppedCounts } from "./study_join.ts";
+export type { Study, StudySource } from "./study_source.ts";
 export type { Compression } from "./parquet_encoder.ts";
 export type { CellOf, Column, ColumnType, JsonValue, Row, TableSchema, ValueOf } from "./table_schema.ts";
-export { writeTable, type WriteTableOptions, type WrittenFile } from "./write_table.ts";
+export type { WrittenFile } from "./row_writer.ts";
+export { TableWriter, type TableWriterOptions } from "./table_writer.ts";

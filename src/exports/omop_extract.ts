@@ -4,23 +4,8 @@ import { readSummary } from "./extract_summary.ts";
 import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
-import { findTable, type FoundTable } from "./table_files.ts";
-
-/** One study that an extract asks for, with the field names of a queue message. */
-export interface Study {
-  /** The hospital's number of the patient. Identifies a person: never logged. */
-  readonly mrn: string;
-  /** The hospital's number of the study. Identifies a person: never logged. */
-  readonly accession_number: string;
-  /** Day of the study, `YYYY-MM-DD`. */
-  readonly study_date: string;
-  /** The OMOP id of the procedure, unique in its extract. */
-  readonly procedure_occurrence_id: number;
-  /** The project's slug. */
-  readonly project_name: string;
-  /** When the extract was made, ISO 8601. */
-  readonly extract_generated_timestamp: string;
-}
+import type { Study, StudySource } from "./study_source.ts";
+import { findFolder, findTable, type FoundTable } from "./table_files.ts";
 
 const COLUMNS = {
   people: ["person_id", "PrimaryMrn"],
@@ -41,9 +26,11 @@ type Tables = Readonly<Record<keyof typeof COLUMNS, FoundTable>>;
  * console.error(`${extract.dropped.noAccessionNumber} procedures were not images`);
  * ```
  */
-export class OmopExtract {
+export class OmopExtract implements StudySource {
   /** Its folder. */
   readonly dir: string;
+  /** Its folder `public`, in whichever case the name is. */
+  readonly publicDir: string;
   /** The project's name as the summary has it. */
   readonly projectName: string;
   /** The project's folder name. */
@@ -59,10 +46,12 @@ export class OmopExtract {
 
   private constructor(
     dir: string,
+    publicDir: string,
     summary: { projectName: string; extractTime: string },
     tables: Tables,
   ) {
     this.dir = dir;
+    this.publicDir = publicDir;
     this.projectName = summary.projectName;
     this.projectSlug = slugify(summary.projectName);
     this.extractTime = summary.extractTime;
@@ -92,7 +81,7 @@ export class OmopExtract {
     await checkColumns(tables.links, COLUMNS.links);
     await checkColumns(tables.procedures, COLUMNS.procedures);
     options.signal?.throwIfAborted();
-    return new OmopExtract(dir, summary, tables);
+    return new OmopExtract(dir, await findFolder(dir, "public"), summary, tables);
   }
 
   /** What the last call of {@linkcode studies} left out so far. */

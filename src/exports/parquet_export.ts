@@ -1,18 +1,25 @@
 import { dirname, join } from "node:path";
 import { normaliseTimestamp } from "../timestamp.ts";
 import { diskProblem } from "./disk.ts";
-import { ExportError, TableError } from "./errors.ts";
+import { ExportError, ExtractError, TableError } from "./errors.ts";
 import { describeFile } from "./describe_file.ts";
-import { copyFiles, type ExportedFile, findFiles, hashFile } from "./file_tree.ts";
+import { copyFile } from "./copy_file.ts";
+import { type ExportedFile, findEntries, findFiles, type FoundFile } from "./file_tree.ts";
+import { hashFile } from "./hash_file.ts";
+import { HashPool } from "./hash_pool.ts";
+import { inParallel } from "./in_parallel.ts";
 import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
-import type { ManifestFile } from "./manifest.ts";
+import { type Manifest, type ManifestFile, type ManifestProblem, verifyExport } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
 import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
 import { readExtract } from "./replace_extract.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type Part, Staging } from "./staging.ts";
 import type { Row, TableSchema } from "./table_schema.ts";
-import { writeTable } from "./write_table.ts";
+import { TableWriter } from "./table_writer.ts";
+
+/** Files that are copied at a time: while some wait for the disk, others are copied and hashed. */
+const AT_ONCE = 4;
 
 /** How far a copy is. */
 export interface CopyProgress {
@@ -26,11 +33,11 @@ export interface CopyProgress {
 
 /** How files are copied. */
 export interface CopyOptions {
-  /** Stops the copying. */
+  /** Stops the copying, but for files that the system is about to copy: up to four at a time, which it finishes. */
   readonly signal?: AbortSignal;
-  /** Is told after every piece of about a mebibyte. */
+  /** Is told of bytes that are there and hashed, after every few mebibytes. */
   readonly onProgress?: (progress: CopyProgress) => void;
-  /** Is told of each file that is on the disk. */
+  /** Is told of each file that is on the disk; the order is not that of the paths. */
   readonly onFile?: (file: ManifestFile) => void;
 }
 
@@ -116,13 +123,14 @@ export class ParquetExport implements AsyncDisposable {
    * @param extract The extract.
    * @param options How to stop.
    * @returns The files, by their paths in the export.
-   * @throws {ExportError} `special-file`, `export-dir-refused` or `write-failed`.
+   * @throws {ExportError} `special-file`.
+   * @throws {ExtractError} `access-refused`.
    */
   async findOmop(
-    extract: Pick<OmopExtract, "dir">,
+    extract: Pick<OmopExtract, "publicDir">,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<Pick<ExportedFile, "path" | "bytes">[]> {
-    const found = await this.#onDisk(() => findFiles(join(extract.dir, "public"), options));
+    const found = await findPublic(extract, options);
     return found.map(({ path, bytes }) => ({ path: `omop/public/${path}`, bytes }));
   }
 
@@ -132,33 +140,29 @@ export class ParquetExport implements AsyncDisposable {
    * @param extract The extract.
    * @param options How to stop, and who is told.
    * @returns The files.
-   * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`.
-   * @throws {ExtractError} `unreadable-parquet`, naming the file, if a parquet file has no footer that can be read.
+   * @throws {ExportError} `export-dir-refused`, `export-busy`, `special-file` or `write-failed`; `source-changed` if a file is being written.
+   * @throws {ExtractError} Naming the file: `unreadable-parquet` if a parquet file has no footer that can be read, or `access-refused`.
    */
-  async copyOmop(extract: Pick<OmopExtract, "dir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
+  async copyOmop(extract: Pick<OmopExtract, "publicDir">, options: CopyOptions = {}): Promise<ManifestFile[]> {
     const staging = await this.#stage();
     return await this.#onDisk(async () => {
-      const source = join(extract.dir, "public");
-      const found = await findFiles(source, options);
+      const source = extract.publicDir;
+      const found = await findPublic(extract, options);
       const totalBytes = found.reduce((sum, file) => sum + file.bytes, 0);
       await staging.begin("omop");
-      const paths = found.map(({ path }) => `omop/public/${path}`);
-      for (const path of paths) await Deno.mkdir(dirname(join(staging.dir, path)), { recursive: true, mode: 0o700 });
-      const files: ManifestFile[] = [];
+      const to = (path: string) => join(staging.dir, "omop", "public", path);
+      for (const { path } of found) await Deno.mkdir(dirname(to(path)), { recursive: true, mode: 0o700 });
+      using pool = new HashPool();
       let bytes = 0;
-      const onBytes = (count: number) => {
-        options.onProgress?.({ path: paths[files.length] ?? "", bytes: bytes += count, totalBytes });
-      };
-      const pairs = found.map(({ path }) => ({
-        from: join(source, path),
-        to: join(staging.dir, "omop", "public", path),
-      }));
-      for await (const copied of copyFiles(pairs, { ...options, onBytes })) {
-        const path = paths[files.length] ?? "";
-        const file = { path, ...copied, ...await describeFile(join(staging.dir, path)) };
-        files.push(file);
-        options.onFile?.(file);
-      }
+      const files = await inParallel(found, AT_ONCE, async (file, signal) => {
+        const path = `omop/public/${file.path}`;
+        const onBytes = (count: number) => options.onProgress?.({ path, bytes: bytes += count, totalBytes });
+        const hash = pool.hash.bind(pool);
+        const copied = await copyFile(join(source, file.path), to(file.path), { signal, onBytes, hash });
+        const made = { path, ...copied, ...await describeFile(to(file.path), join(source, file.path)) };
+        options.onFile?.(made);
+        return made;
+      }, options);
       staging.complete("omop", files);
       return files;
     });
@@ -179,7 +183,7 @@ export class ParquetExport implements AsyncDisposable {
   ): Promise<ManifestFile & { readonly rows: number }> {
     const staging = await this.#stage();
     await this.#onDisk(() => staging.begin("radiology"));
-    return await this.#write(staging, "radiology", "radiology", RADIOLOGY, rows, options);
+    return await this.#write(staging, "radiology", "radiology/radiology.parquet", RADIOLOGY, rows, options);
   }
 
   /**
@@ -203,22 +207,24 @@ export class ParquetExport implements AsyncDisposable {
       throw new TableError("bad-schema", `Cannot write a table named '${name}': use letters, digits, '-' and '_'`);
     }
     const staging = await this.#stage();
-    await this.#onDisk(() => staging.add("ehr"));
-    return await this.#write(staging, "ehr", name, schema, rows, options);
+    const part = `ehr/${name}.parquet` as const;
+    await this.#onDisk(() => staging.begin(part));
+    return await this.#write(staging, part, part, schema, rows, options);
   }
 
   async #write<const S extends TableSchema>(
     staging: Staging,
     part: Part,
-    name: string,
+    path: string,
     schema: S,
     rows: Iterable<Row<NoInfer<S>>> | AsyncIterable<Row<NoInfer<S>>>,
     options: { readonly signal?: AbortSignal },
   ): Promise<ManifestFile & { readonly rows: number }> {
-    const path = `${part}/${name}.parquet`;
     const target = join(staging.dir, path);
     const metadata = { "pixl.project": this.projectSlug, "pixl.extract_time": this.#extractTime };
-    const written = await writeTable(target, schema, rows, { ...options, metadata });
+    await using writer = await TableWriter.open(target, schema, { ...options, metadata });
+    await writer.write(rows);
+    const written = await writer.finish();
     const file = { path, ...written, schema: (await describeFile(target)).schema };
     staging.complete(part, [file]);
     return file;
@@ -244,28 +250,45 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   /**
-   * Lists the parquet files that were exported, for the upload. Reads them all for their hashes.
+   * Lists the parquet files that were exported, for the upload. Reads them all for their hashes. Links are left out.
    *
    * @param options How to stop.
    * @returns The files, in the order of their paths: of one export, if another one replaces it meanwhile.
-   * @throws {ExportError} `not-exported` or `special-file`.
+   * @throws {ExportError} `not-exported`.
    */
   async files(options: { readonly signal?: AbortSignal } = {}): Promise<LocatedFile[]> {
     return await this.#onDisk(() =>
       readExtract(this.dir, async (folder) => {
-        const found = await findFiles(folder, options).catch((cause) => {
+        const found = await findEntries(folder, options).catch((cause) => {
           if (!(cause instanceof Deno.errors.NotFound)) throw cause;
           throw new ExportError("not-exported", `Cannot find '${this.dir}': export the extract first`, { cause });
         });
         const files: LocatedFile[] = [];
         for (const file of found) {
-          if (!/\.parquet$/i.test(file.path)) continue;
-          const source = join(folder, file.path);
-          files.push({ ...file, sha256: await hashFile(source, options), source });
+          // A link or a pipe that others put there is kept, and goes nowhere.
+          if (file.isSpecial || !/\.parquet$/i.test(file.path)) continue;
+          const { path, bytes } = file;
+          const source = join(folder, path);
+          files.push({ path, bytes, sha256: await hashFile(source, options), source });
         }
         return files;
       })
     );
+  }
+
+  /**
+   * Compares an export with its manifest: reads and hashes every file; all of them again if another export replaces it meanwhile.
+   *
+   * @param dir The extract's folder, or the project's `latest`.
+   * @param options How to stop, and who is told after each file.
+   * @returns The manifest, and every file that is not as it says.
+   * @throws {ExportError} `not-exported` if there is no manifest, `manifest-invalid` if it is not one, or `export-dir-refused`.
+   */
+  static async verify(
+    dir: string,
+    options: { readonly signal?: AbortSignal; readonly onFile?: (path: string) => void } = {},
+  ): Promise<{ readonly manifest: Manifest; readonly problems: readonly ManifestProblem[] }> {
+    return await verifyExport(dir, options);
   }
 
   /** Removes what was not finished and lets others export the project. */
@@ -306,4 +329,16 @@ export class ParquetExport implements AsyncDisposable {
       );
     }
   }
+}
+
+async function findPublic(
+  { publicDir }: Pick<OmopExtract, "publicDir">,
+  options: { readonly signal?: AbortSignal },
+): Promise<FoundFile[]> {
+  return await findFiles(publicDir, options).catch((cause) => {
+    const problem = diskProblem(cause);
+    if (problem === undefined) throw cause;
+    const message = `Cannot list '${publicDir}' (${problem.code}): give this user, and Deno, read access`;
+    throw new ExtractError("access-refused", message, { cause });
+  });
 }

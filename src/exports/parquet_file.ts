@@ -58,13 +58,15 @@ export async function readFooter(file: ParquetFile, path: string): Promise<FileM
  *
  * @param path Its path.
  * @returns The file; it is to be closed.
- * @throws {ExtractError} `access-refused`.
+ * @throws {ExtractError} `unreadable-parquet` if it is no file, since opening a pipe waits for its writer, or `access-refused`.
  */
 export async function openParquet(path: string): Promise<ParquetFile> {
   let handle: FileHandle;
   try {
+    if (!(await Deno.stat(path)).isFile) throw notAFile(path);
     handle = await open(path);
   } catch (cause) {
+    if (cause instanceof ExtractError) throw cause;
     throw new ExtractError("access-refused", `Cannot open '${path}': give this user, and Deno, read access`, { cause });
   }
   try {
@@ -73,6 +75,10 @@ export async function openParquet(path: string): Promise<ParquetFile> {
     await handle.close();
     throw cause;
   }
+}
+
+function notAFile(path: string): ExtractError {
+  return new ExtractError("unreadable-parquet", `Cannot read '${path}': it must be a file, copy the extract again`);
 }
 
 function parquetBuffer(handle: FileHandle, byteLength: number): ParquetFile {

@@ -28,7 +28,7 @@ function dayOf(count: bigint, perDay: bigint): string {
 }
 
 /** Dates and times become their day, as text, so that no time zone can move it; text must be UTF-8, since a replaced letter is another patient. */
-const parsers: ParquetParsers = {
+export const DAY_PARSERS: ParquetParsers = {
   ...DEFAULT_PARSERS,
   dateFromDays: (days) => dayFromNumber(days) || "outside",
   timestampFromMilliseconds: (count) => dayOf(count, MS_PER_DAY),
@@ -121,5 +121,5 @@ async function readGroup(
   const { dictionary_page_offset: dictionary, data_page_offset: data } = metadata;
   const start = Number(dictionary !== undefined && dictionary > 0n && dictionary < data ? dictionary : data);
   const bytes = new Uint8Array(await file.slice(start, start + Number(metadata.total_compressed_size)));
-  return readChunk({ bytes, metadata, schemaPath: [root, column], parsers }, rows);
+  return readChunk({ bytes, metadata, schemaPath: [root, column], parsers: DAY_PARSERS }, rows);
 }

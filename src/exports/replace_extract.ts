@@ -1,6 +1,7 @@
 import { basename, dirname, join } from "node:path";
 import { diskProblem, syncFolder } from "./disk.ts";
-import { copyFile, findEntries } from "./file_tree.ts";
+import { copyFile } from "./copy_file.ts";
+import { findEntries } from "./file_tree.ts";
 import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
 import { makeLink } from "./make_link.ts";
 
@@ -19,6 +20,8 @@ const LEFT = /^\..*\.staging$/;
  * @param staged The new folder, whole and on the disk, in the same file system. It is gone afterwards.
  */
 export async function replaceExtract(projectDir: string, timeSlug: string, staged: string): Promise<void> {
+  // It would not be known in which state to be left when it failed later.
+  await readLatest(projectDir);
   const waiting = join(projectDir, ALL_EXTRACTS, REPLACING);
   await Deno.mkdir(waiting, { recursive: true, mode: 0o700 });
   await Deno.rename(staged, join(waiting, timeSlug));
@@ -33,8 +36,8 @@ export async function replaceExtract(projectDir: string, timeSlug: string, stage
  */
 export async function recoverExtracts(projectDir: string): Promise<void> {
   const all = join(projectDir, ALL_EXTRACTS);
-  for (const name of await namesIn(join(all, REPLACING))) await takePlace(projectDir, name);
-  for (const name of await namesIn(all)) if (LEFT.test(name)) await removeTree(join(all, name));
+  for (const name of await foldersIn(join(all, REPLACING))) await takePlace(projectDir, name);
+  for (const name of await foldersIn(all)) if (LEFT.test(name)) await removeTree(join(all, name));
 }
 
 async function takePlace(projectDir: string, timeSlug: string): Promise<void> {
@@ -140,9 +143,10 @@ export async function syncTree(dir: string): Promise<void> {
   await syncFolder(dir);
 }
 
-async function namesIn(dir: string): Promise<string[]> {
+/** What is there besides is not ours. */
+async function foldersIn(dir: string): Promise<string[]> {
   try {
-    return (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name);
+    return (await Array.fromAsync(Deno.readDir(dir))).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
   } catch (error) {
     ignoreMissing(error);
     return [];

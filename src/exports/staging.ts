@@ -1,19 +1,19 @@
 import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { describeFile } from "./describe_file.ts";
-import { diskProblem, syncFolder } from "./disk.ts";
+import { syncFolder } from "./disk.ts";
 import { ExportError, ExtractError } from "./errors.ts";
 import { FileSink } from "./file_sink.ts";
-import { findEntries, type FoundEntry, hashFile } from "./file_tree.ts";
-import { ALL_EXTRACTS } from "./latest_link.ts";
-import { checkLinkable } from "./make_link.ts";
-import { encodeManifest, MANIFEST_NAME, type ManifestFile, readManifest } from "./manifest.ts";
+import { findEntries, type FoundEntry } from "./file_tree.ts";
+import { hashFile } from "./hash_file.ts";
+import { ALL_EXTRACTS, readLatest } from "./latest_link.ts";
+import { hashContent } from "./table_content.ts";
+import { encodeManifest, type Manifest, MANIFEST_NAME, type ManifestFile, readManifest } from "./manifest.ts";
+import { checkExportDir, exportRefused, lockProject } from "./project_lock.ts";
 import { linkFiles, recoverExtracts, replaceExtract, syncTree } from "./replace_extract.ts";
 
-/** What an export consists of: folders in the extract's folder. */
-export type Part = "omop" | "radiology" | "ehr";
-
-const PARTS: readonly Part[] = ["omop", "radiology", "ehr"];
+/** What an export consists of, each made and replaced as a whole: folders in the extract's folder, and single files of one. */
+export type Part = "omop" | "radiology" | `ehr/${string}.parquet`;
 
 /**
  * The hidden folder in which an export is made, beside the one that it becomes. While it is open no other export of the project runs: it holds a lock
@@ -26,7 +26,12 @@ export class Staging implements AsyncDisposable {
   readonly #timeSlug: string;
   readonly #target: string;
   readonly #lock: Deno.FsFile;
+  /** Those that are whole. */
   readonly #parts = new Map<Part, readonly ManifestFile[]>();
+  /** Those that are there as another version wrote them, and stay so. */
+  readonly #older = new Set<Part>();
+  /** What tables hold. A file is not kept where it is older. */
+  readonly #contents = new Map<Part, string>();
   #closed = false;
 
   private constructor(projectDir: string, timeSlug: string, lock: Deno.FsFile) {
@@ -49,34 +54,28 @@ export class Staging implements AsyncDisposable {
     const lock = await lockProject(projectDir);
     const staging = new Staging(projectDir, timeSlug, lock);
     try {
+      // Better known now than after the copying.
+      await readLatest(projectDir);
       await recoverExtracts(projectDir);
       await Deno.mkdir(staging.dir, { mode: 0o700 });
       return staging;
     } catch (cause) {
       lock.close();
-      throw refused(projectDir, cause);
+      throw cause instanceof ExportError ? cause : exportRefused(projectDir, cause);
     }
   }
 
-  /** Makes an empty folder for a part. */
+  /** Makes room for a part: an empty folder, or the folder of a file. */
   async begin(part: Part): Promise<void> {
     this.#parts.delete(part);
+    this.#contents.delete(part);
     await Deno.remove(join(this.dir, part), { recursive: true }).catch(ignoreMissing);
-    await Deno.mkdir(join(this.dir, part), { mode: 0o700 });
+    await Deno.mkdir(join(this.dir, folderOf(part)), { recursive: true, mode: 0o700 });
   }
 
-  /** Makes the folder of a part whose files are written one by one or side by side, unless it is there. */
-  async add(part: Part): Promise<void> {
-    await Deno.mkdir(join(this.dir, part), { mode: 0o700 }).catch((error) => {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    });
-  }
-
-  /** Says that a part is whole, or that files were added to it. */
+  /** Says that a part is whole. */
   complete(part: Part, files: readonly ManifestFile[]): void {
-    const names = new Set(files.map(({ path }) => path));
-    const others = (this.#parts.get(part) ?? []).filter(({ path }) => !names.has(path));
-    this.#parts.set(part, [...others, ...files]);
+    this.#parts.set(part, files);
   }
 
   /**
@@ -96,6 +95,7 @@ export class Staging implements AsyncDisposable {
     if (this.#parts.size === 0) {
       throw new ExportError("not-exported", `Cannot finish '${this.#target}': copy or write something first`);
     }
+    this.#older.clear();
     const { kept, changed } = there ? await this.#compare(options) : { kept: [], changed: true };
     await this.#tidy();
     await linkFiles(this.#target, this.dir, kept.map(({ path }) => path), options);
@@ -103,7 +103,7 @@ export class Staging implements AsyncDisposable {
       version: 1,
       project: basename(this.#projectDir),
       extract: this.#timeSlug,
-      files: [...this.#parts.values(), await this.#filesOf(kept, options)].flat(),
+      files: [...this.#made().values(), await this.#filesOf(kept, options)].flat(),
     });
     if (!changed && manifest === await textOf(join(this.#target, MANIFEST_NAME))) return false;
     await writeSynced(join(this.dir, MANIFEST_NAME), manifest);
@@ -132,11 +132,15 @@ export class Staging implements AsyncDisposable {
   async #compare(
     options: { readonly replace?: boolean; readonly signal?: AbortSignal },
   ): Promise<{ kept: FoundEntry[]; changed: boolean }> {
+    const entries = await findEntries(this.#target, options);
     const different: Part[] = [];
     let absent = false;
     for (const [part, files] of this.#parts) {
-      if (!await isFolder(join(this.#target, part))) absent = true;
-      else if (!await this.#isThere(part, files, options)) different.push(part);
+      const present = entries.filter(({ path }) => isOf(part, path));
+      if (present.length === 0) absent = true;
+      else if (await this.#isThere(present, files, options)) continue;
+      else if (options.replace !== true && await this.#isOlder(part, present)) this.#older.add(part);
+      else different.push(part);
     }
     if (different.length > 0 && options.replace !== true) {
       throw new ExportError(
@@ -146,31 +150,40 @@ export class Staging implements AsyncDisposable {
         } to '${this.#target}': it is there with other content, use --replace to replace it`,
       );
     }
-    const kept = (await findEntries(this.#target, options)).filter(({ path }) => this.#isKept(path));
-    return { kept, changed: absent || different.length > 0 };
+    return { kept: entries.filter(({ path }) => this.#isKept(path)), changed: absent || different.length > 0 };
   }
 
   async #isThere(
-    part: Part,
+    present: readonly FoundEntry[],
     files: readonly ManifestFile[],
     options: { readonly signal?: AbortSignal },
   ): Promise<boolean> {
-    const present = await findEntries(join(this.#target, part), options);
     if (present.length !== files.length) return false;
     const wanted = new Map(files.map((file) => [file.path, file]));
     for (const { path, bytes, isSpecial } of present) {
-      const file = wanted.get(`${part}/${path}`);
+      const file = wanted.get(path);
       if (isSpecial || file?.bytes !== bytes) return false;
-      if (file.sha256 !== await hashFile(join(this.#target, part, path), options)) return false;
+      if (file.sha256 !== await hashFile(join(this.#target, path), options)) return false;
     }
     return true;
   }
 
+  /** Whether it is a table that another version of this package wrote, of the same rows: it is not worth to be sent again. */
+  async #isOlder(part: Part, [present, ...others]: readonly FoundEntry[]): Promise<boolean> {
+    if (part === "omop" || present === undefined || present.isSpecial || others.length > 0) return false;
+    const { path } = present;
+    const made = this.#contents.get(part) ?? await contentOf(join(this.dir, path));
+    if (made !== undefined) this.#contents.set(part, made);
+    return made !== undefined && made === await contentOf(join(this.#target, path));
+  }
+
   /** What the manifest says of files that are taken over, missing ones too; of those that it does not know, what they are. */
-  async #filesOf(kept: readonly FoundEntry[], options: { readonly signal?: AbortSignal }): Promise<ManifestFile[]> {
-    const known = await textOf(join(this.#target, MANIFEST_NAME)) === undefined || kept.length === 0
-      ? []
-      : (await readManifest(this.#target)).files.filter(({ path }) => this.#isKept(path));
+  async #filesOf(
+    kept: readonly FoundEntry[],
+    options: { readonly replace?: boolean; readonly signal?: AbortSignal },
+  ): Promise<ManifestFile[]> {
+    const manifest = kept.length === 0 ? undefined : await this.#presentManifest(options.replace === true);
+    const known = manifest?.files.filter(({ path }) => this.#isKept(path)) ?? [];
     const files = [...known];
     for (const { path, bytes, isSpecial } of kept) {
       if (isSpecial || known.some((file) => file.path === path)) continue;
@@ -180,19 +193,56 @@ export class Staging implements AsyncDisposable {
     return files;
   }
 
+  /** The manifest that is there, if any; one that is damaged counts for none where everything may be replaced. */
+  async #presentManifest(replace: boolean): Promise<Manifest | undefined> {
+    try {
+      return await readManifest(this.#target);
+    } catch (error) {
+      const isNone = error instanceof ExportError &&
+        (error.code === "not-exported" || (replace && error.code === "manifest-invalid"));
+      if (isNone) return undefined;
+      throw error;
+    }
+  }
+
   /** Removes what is not of a whole part: half a part, and what was linked by a call that failed. */
   async #tidy(): Promise<void> {
+    const folders = new Set([...this.#made().keys()].map(folderOf));
     for await (const { name } of Deno.readDir(this.dir)) {
-      const isPart = PARTS.some((part) => part === name && this.#parts.has(part));
-      if (!isPart) await Deno.remove(join(this.dir, name), { recursive: true });
+      if (!folders.has(name)) await Deno.remove(join(this.dir, name), { recursive: true });
     }
-    const made = new Set([...this.#parts.values()].flat().map(({ path }) => path));
+    const made = new Set([...this.#made().values()].flat().map(({ path }) => path));
     for (const { path } of await findEntries(this.dir)) if (!made.has(path)) await Deno.remove(join(this.dir, path));
   }
 
   /** Whether a file belongs to no part that was made anew. */
   #isKept(path: string): boolean {
-    return path !== MANIFEST_NAME && ![...this.#parts.keys()].some((part) => path.startsWith(`${part}/`));
+    return path !== MANIFEST_NAME && ![...this.#made().keys()].some((part) => isOf(part, path));
+  }
+
+  /** The parts that this run puts there. */
+  #made(): ReadonlyMap<Part, readonly ManifestFile[]> {
+    return new Map([...this.#parts].filter(([part]) => !this.#older.has(part)));
+  }
+}
+
+/** Whether a path is that of a part, or in its folder. */
+function isOf(part: Part, path: string): boolean {
+  return path === part || path.startsWith(`${part}/`);
+}
+
+/** The folder that a part is, or is in. */
+function folderOf(part: Part): string {
+  const [folder = part] = part.split("/");
+  return folder;
+}
+
+async function contentOf(path: string): Promise<string | undefined> {
+  try {
+    return await hashContent(path);
+  } catch (error) {
+    if (error instanceof ExtractError) return undefined;
+    throw error;
   }
 }
 
@@ -230,44 +280,7 @@ async function isFolder(path: string): Promise<boolean> {
   try {
     return (await Deno.lstat(path)).isDirectory;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
+    ignoreMissing(error);
+    return false;
   }
-}
-
-async function checkExportDir(exportDir: string): Promise<void> {
-  const info = await Deno.stat(exportDir).catch((cause) => {
-    throw refused(exportDir, cause);
-  });
-  if (!info.isDirectory) throw refused(exportDir);
-  // Better known now than after the copying.
-  await checkLinkable(join(exportDir, "latest"));
-}
-
-async function lockProject(projectDir: string): Promise<Deno.FsFile> {
-  let lock: Deno.FsFile;
-  try {
-    await Deno.mkdir(join(projectDir, ALL_EXTRACTS), { recursive: true, mode: 0o700 });
-    lock = await Deno.open(join(projectDir, ".lock"), { read: true, write: true, create: true, mode: 0o600 });
-  } catch (cause) {
-    throw refused(projectDir, cause);
-  }
-  if (await lock.tryLock(true)) return lock;
-  lock.close();
-  throw new ExportError(
-    "export-busy",
-    `Cannot export to '${projectDir}': another export of the project is running, wait for it`,
-  );
-}
-
-function refused(path: string, cause?: unknown): ExportError {
-  const code = diskProblem(cause)?.code;
-  const reason = code === undefined ? "" : ` (${code})`;
-  return new ExportError(
-    "export-dir-refused",
-    `Cannot export to '${path}'${reason}: it must be a folder that this user can write to`,
-    {
-      cause,
-    },
-  );
 }

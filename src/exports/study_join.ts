@@ -34,7 +34,7 @@ export interface JoinedStudy {
 }
 
 /** Texts by id: one, or several where a table has several rows of one id. */
-export type LinkIndex = ReadonlyMap<Key, string | readonly string[]>;
+export type LinkIndex = ReadonlyMap<Key, string | ReadonlySet<string>>;
 
 /**
  * Reads a link table: every text that an id has.
@@ -50,7 +50,7 @@ export async function readLinks(
   columns: readonly [string, string],
   options: { readonly signal?: AbortSignal },
 ): Promise<LinkIndex> {
-  const index = new Map<Key, string | readonly string[]>();
+  const index = new Map<Key, string | Set<string>>();
   for await (const batch of readColumns(table, columns, options)) {
     const [keys = [], texts = []] = batch.columns;
     for (let row = 0; row < batch.rows; row++) {
@@ -59,7 +59,8 @@ export async function readLinks(
       if (key === undefined || text === undefined) continue;
       const known = index.get(key);
       if (known === undefined) index.set(key, text);
-      else if (!listOf(known).includes(text)) index.set(key, [...listOf(known), text]);
+      else if (typeof known !== "string") known.add(text);
+      else if (known !== text) index.set(key, new Set([known, text]));
     }
   }
   return index;
@@ -125,7 +126,7 @@ export class StudyJoin {
   }
 }
 
-function listOf(texts: string | readonly string[]): readonly string[] {
+function listOf(texts: string | ReadonlySet<string>): Iterable<string> {
   return typeof texts === "string" ? [texts] : texts;
 }
 

@@ -17,7 +17,7 @@ export interface FoundTable extends TableFiles {
 
 /**
  * Finds a table in an extract, whichever way OMOP ES laid it out: `public/X.parquet`, `public/omop/X.parquet`, or parts in a folder,
- * `public/omop/x/part-*.parquet`. Upper and lower case are the same.
+ * `public/omop/x/part-*.parquet`. Upper and lower case are the same, of folders too.
  *
  * @param dir The extract's folder.
  * @param part `public` or `private`.
@@ -28,8 +28,8 @@ export interface FoundTable extends TableFiles {
 export async function findTable(dir: string, part: "public" | "private", table: string): Promise<FoundTable> {
   const wanted = table.toLowerCase();
   const label = `${part}/${table}.parquet`;
-  for (const place of [part, `${part}/omop`]) {
-    const folder = join(dir, place);
+  const top = await findFolder(dir, part);
+  for (const [place, folder] of [[part, top], [`${part}/omop`, await findFolder(top, "omop")]] as const) {
     const names = await list(folder);
     const file = names.find((name) => name.toLowerCase() === `${wanted}.parquet`);
     if (file !== undefined) return { label, paths: [join(folder, file)], layout: `${place}/X.parquet` };
@@ -41,6 +41,18 @@ export async function findTable(dir: string, part: "public" | "private", table: 
     }
   }
   throw new ExtractError("table-missing", `Cannot find '${label}' in '${dir}': ask for an extract that has it`);
+}
+
+/**
+ * Finds a folder whose name is in upper or lower case.
+ *
+ * @param dir Where to look. @param name Its name in lower case; taken first, if there are several.
+ * @returns Its path; with the name as it was given, if there is none.
+ * @throws {ExtractError} `access-refused`.
+ */
+export async function findFolder(dir: string, name: string): Promise<string> {
+  const names = await list(dir);
+  return join(dir, names.includes(name) ? name : names.find((other) => other.toLowerCase() === name) ?? name);
 }
 
 async function list(folder: string): Promise<string[]> {

@@ -1,5 +1,5 @@
 import type { Ledger, StudyKind } from "../database/mod.ts";
-import type { OmopExtract } from "../exports/mod.ts";
+import type { StudySource } from "../exports/mod.ts";
 import type { Broker } from "../queue/mod.ts";
 import { dropSuperseded } from "./dead_letters.ts";
 import { publishStudies, type PublishStudiesOptions } from "./publish_studies.ts";
@@ -37,7 +37,7 @@ export interface PopulateResult {
  * @returns Counts.
  */
 export async function populate(
-  extract: OmopExtract,
+  extract: StudySource,
   ledger: Ledger,
   broker: Broker,
   queues: ReadonlyMap<string, StudyKind>,

@@ -3,7 +3,7 @@ import { DuckDBDateValue, DuckDBInstance, DuckDBTimestampValue } from "@duckdb/n
 import { ParquetSchema } from "@dsnp/parquetjs/schema";
 import { ParquetWriter } from "@dsnp/parquetjs/writer";
 import { join } from "node:path";
-import { type Column, OmopExtract, ParquetExport, writeTable } from "@pixl/core/exports";
+import { type Column, OmopExtract, ParquetExport, TableWriter } from "@pixl/core/exports";
 
 /** Rows that are written, and procedures that are joined. */
 export const ROWS = 1_000_000;
@@ -47,10 +47,13 @@ function row<D, T>(i: number, days: readonly D[], times: readonly T[]) {
 
 async function writeOurs(): Promise<void> {
   const days = DAYS.map((day) => day.toISOString().slice(0, 10));
-  const rows = function* () {
+  // As the ledger gives reports.
+  const rows = async function* () {
     for (let i = 0; i < ROWS; i++) yield row(i, days, DAYS);
   };
-  await writeTable(join(dir, "ours.parquet"), SCHEMA, rows());
+  await using writer = await TableWriter.open(join(dir, "ours.parquet"), SCHEMA);
+  await writer.write(rows());
+  await writer.finish();
 }
 
 async function writeByParquetjs(): Promise<void> {
@@ -150,7 +153,7 @@ async function makeFiles(): Promise<void> {
 
 async function copyOurs(): Promise<void> {
   await using parquetExport = new ParquetExport("bench", "2023-12-07T14:08:58", join(dir, ".."));
-  await parquetExport.copyOmop({ dir });
+  await parquetExport.copyOmop({ publicDir: join(dir, "public") });
   await parquetExport.finish();
 }
 

@@ -1,4 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { basename, dirname, join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import {
@@ -8,8 +9,9 @@ import {
   ParquetExport,
   readManifest,
   TableError,
-  verifyExport,
 } from "../../src/exports/mod.ts";
+import { VERSION } from "../../src/version.ts";
+import { readRows } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
 interface Scene extends AsyncDisposable {
@@ -98,6 +100,88 @@ Deno.test("ParquetExport.writeTable() writes tables side by side", async () => {
   ]);
 });
 
+Deno.test("ParquetExport.finish() replaces one of the other tables and keeps the others", async () => {
+  await using here = await scene();
+  const write = async (names: Record<string, number>, replace = false) => {
+    await using parquetExport = here.export();
+    for (const [name, id] of Object.entries(names)) {
+      await parquetExport.writeTable(name, [{ name: "id", type: "int32" }], [{ id }]);
+    }
+    return await parquetExport.finish({ replace });
+  };
+  await write({ a: 1, b: 1 });
+  assertEquals((await write({ b: 1 })).unchanged, true);
+  assertEquals((await write({ c: 1 })).unchanged, false);
+  const error = await assertRejects(() => write({ b: 2 }), ExportError, "ehr/b.parquet");
+  assertEquals(error.code, "exists-different");
+  assertEquals((await write({ b: 2 }, true)).unchanged, false);
+  const ids = async (name: string) => (await readRows(join(here.dir, "ehr", `${name}.parquet`))).map(({ id }) => id);
+  assertEquals([await ids("a"), await ids("b"), await ids("c")], [[1], [2], [1]]);
+  const { problems, manifest } = await ParquetExport.verify(here.dir);
+  assertEquals([problems.length, manifest.files.length], [0, 3]);
+});
+
+/** Writes a file again as another version of this package would have. */
+async function ageFile(path: string): Promise<void> {
+  const text = Buffer.from(await Deno.readFile(path)).toString("latin1");
+  const aged = text.replaceAll(`@pixl/core version ${VERSION}`, `@pixl/core version ${"9".repeat(VERSION.length)}`)
+    .replaceAll(`@pixl/core ${VERSION}`, `@pixl/core ${"9".repeat(VERSION.length)}`);
+  assert(aged !== text);
+  await Deno.writeFile(path, Buffer.from(aged, "latin1"));
+}
+
+Deno.test("ParquetExport.finish() changes nothing when another version wrote the same tables", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const path = join(here.dir, "radiology", "radiology.parquet");
+  await ageFile(path);
+  await Deno.remove(join(here.dir, "manifest.json"));
+  await exportAll(here);
+  const [aged, manifest] = [await Deno.readFile(path), await readManifest(here.dir)];
+  await using parquetExport = here.export();
+  const row = { image_identifier: null, image_report: null };
+  await parquetExport.writeRadiology([0, 1].map((id) => ({ ...row, procedure_occurrence_id: id })));
+  assertEquals((await parquetExport.finish()).unchanged, true);
+  assertEquals([await Deno.readFile(path), await readManifest(here.dir)], [aged, manifest]);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, []);
+  assertEquals((await assertRejects(() => exportAll(here, 1), ExportError)).code, "exists-different");
+  await exportAll(here, 2, true);
+  assert((await Deno.readFile(path)).some((byte, i) => byte !== aged[i]));
+});
+
+Deno.test("ParquetExport.finish() mends a damaged manifest when it may replace", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  const path = join(here.dir, "manifest.json");
+  const before = await readManifest(here.dir);
+  await Deno.writeTextFile(path, "damaged");
+  const write = async (replace: boolean) => {
+    await using parquetExport = here.export();
+    await parquetExport.copyOmop(here.extract);
+    await parquetExport.finish({ replace });
+  };
+  const error = await assertRejects(() => write(false), ExportError, "with --replace");
+  assertEquals(error.code, "manifest-invalid");
+  await write(true);
+  assertEquals(await readManifest(here.dir), before);
+});
+
+Deno.test("ParquetExport refuses at once where latest is no link, and passes over stray files", async () => {
+  await using here = await scene();
+  const { latest } = here.export();
+  await exportAll(here);
+  await Deno.mkdir(join(here.dir, "..", ".replacing"));
+  await Deno.writeTextFile(join(here.dir, "..", ".replacing", "stray"), "stray");
+  await exportAll(here, 3, true);
+  await Deno.remove(latest);
+  await Deno.mkdir(latest);
+  const error = await assertRejects(() => exportAll(here, 4, true), ExportError, latest);
+  assertEquals(error.code, "latest-not-a-link");
+  await Deno.remove(latest);
+  await exportAll(here, 4, true);
+  assertEquals((await readManifest(latest)).files.at(-1)?.rows, 4);
+});
+
 Deno.test("ParquetExport.finish() keeps in the manifest what was exported before, as it was", async () => {
   await using here = await scene();
   await exportAll(here);
@@ -107,7 +191,7 @@ Deno.test("ParquetExport.finish() keeps in the manifest what was exported before
   await parquetExport.finish();
   const after = await readManifest(here.dir);
   assertEquals(after.files.filter(({ path }) => !path.startsWith("ehr/")), before.files);
-  assertEquals((await verifyExport(here.dir)).problems, []);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, []);
 });
 
 Deno.test("ParquetExport.finish() makes the manifest that an older export lacks", async () => {
@@ -132,7 +216,7 @@ Deno.test("ParquetExport.finish() keeps files that it did not make, and does not
   await parquetExport.finish();
   assertEquals(await Deno.readTextFile(join(here.dir, "notes", "a.txt")), "Keep me");
   const problem = { path: "omop/public/PERSON.parquet", problem: "missing" } as const;
-  assertEquals((await verifyExport(here.dir)).problems, [problem]);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, [problem]);
 });
 
 Deno.test({
@@ -149,6 +233,12 @@ Deno.test({
     assertEquals(await Deno.readLink(join(here.dir, "link.parquet")), "/nowhere");
     assertEquals(await Deno.readTextFile(join(here.dir, "half.parquet")), "PAR1");
     assertEquals((await Deno.lstat(join(here.dir, "pipe"))).isFifo, true);
+    // They are neither sent nor a reason to send nothing.
+    assertEquals((await here.export().files()).some(({ path }) => path === "link.parquet"), false);
+    assertEquals((await ParquetExport.verify(here.dir)).problems, [
+      { path: "link.parquet", problem: "unexpected" },
+      { path: "pipe", problem: "unexpected" },
+    ]);
     const { files } = await readManifest(here.dir);
     assertEquals(files.map(({ path, rows }) => `${path} ${rows}`).filter((file) => !file.startsWith("omop")), [
       "half.parquet null",
@@ -175,21 +265,21 @@ Deno.test("ParquetExport.finish() can be called again after it was stopped while
       return true;
     });
   }
-  assertEquals((await verifyExport(here.dir)).problems, []);
+  assertEquals((await ParquetExport.verify(here.dir)).problems, []);
   assertEquals(await Deno.readTextFile(join(here.dir, "b.txt")), "b.txt");
 });
 
-Deno.test("verifyExport() finds what is missing, changed and added, through latest too", async () => {
+Deno.test("ParquetExport.verify() finds what is missing, changed and added, through latest too", async () => {
   await using here = await scene();
   await exportAll(here);
   const latest = here.export().latest;
-  assertEquals((await verifyExport(latest)).problems, []);
+  assertEquals((await ParquetExport.verify(latest)).problems, []);
   const file = (name: string) => join(here.dir, "omop", "public", name);
   await Deno.remove(file("PERSON.parquet"));
   const bytes = await Deno.readFile(file("VISIT_OCCURRENCE.parquet"));
   await Deno.writeFile(file("VISIT_OCCURRENCE.parquet"), bytes.with(20, (bytes[20] ?? 0) ^ 1));
   await Deno.writeTextFile(file("EXTRA.parquet"), "");
-  assertEquals((await verifyExport(latest)).problems, [
+  assertEquals((await ParquetExport.verify(latest)).problems, [
     { path: "omop/public/PERSON.parquet", problem: "missing" },
     { path: "omop/public/VISIT_OCCURRENCE.parquet", problem: "changed" },
     { path: "omop/public/EXTRA.parquet", problem: "unexpected" },
@@ -219,7 +309,7 @@ Deno.test({
     await using here = await scene();
     await Deno.writeTextFile(join(here.extract.dir, "public", "a\\..\nb.txt"), "Read me");
     await exportAll(here);
-    assertEquals((await verifyExport(here.dir)).problems, []);
+    assertEquals((await ParquetExport.verify(here.dir)).problems, []);
   },
 });
 
@@ -243,18 +333,18 @@ Deno.test("ParquetExport.finish() lets a reader of latest see the old extract or
   assertEquals([rows.size > 1, reads > 10], [true, true]);
   const left = (await Array.fromAsync(Deno.readDir(join(here.dir, "..")))).map(({ name }) => name).sort();
   assertEquals(left, [".replacing", "2023-12-07t14-08-58"]);
-  assertEquals((await verifyExport(latest)).problems, []);
+  assertEquals((await ParquetExport.verify(latest)).problems, []);
 });
 
-Deno.test("ParquetExport.files() and verifyExport() find one whole export while it is replaced", async () => {
+Deno.test("ParquetExport.files() and verify() find one whole export while it is replaced", async () => {
   await using here = await scene();
   await exportAll(here, 1);
   const { latest } = here.export();
   let [done, reads] = [false, 0];
   const readers = [
     () => here.export().files(),
-    () => verifyExport(here.dir).then(({ problems }) => assertEquals(problems, [])),
-    () => verifyExport(latest).then(({ problems }) => assertEquals(problems, [])),
+    () => ParquetExport.verify(here.dir).then(({ problems }) => assertEquals(problems, [])),
+    () => ParquetExport.verify(latest).then(({ problems }) => assertEquals(problems, [])),
   ].map(async (read) => {
     for (; !done; reads++) await read();
   });
@@ -266,7 +356,7 @@ Deno.test("ParquetExport.files() and verifyExport() find one whole export while 
 
 for (const gap of [false, true]) {
   const state = gap ? "between its renames" : "before its renames";
-  Deno.test(`ParquetExport.files() and verifyExport() find the new export after a crash ${state}`, async () => {
+  Deno.test(`ParquetExport.files() and verify() find the new export after a crash ${state}`, async () => {
     await using here = await scene();
     await exportAll(here, 1);
     const waiting = join(here.dir, "..", ".replacing", basename(here.dir));
@@ -279,7 +369,7 @@ for (const gap of [false, true]) {
     await Deno.remove(latest);
     await Deno.symlink(`all_extracts/.replacing/${basename(here.dir)}`, latest);
     const real = await Deno.realPath(waiting);
-    const { manifest } = await verifyExport(here.dir);
+    const { manifest } = await ParquetExport.verify(here.dir);
     assertEquals(manifest.files.at(-1)?.rows, 1);
     const files = await here.export().files();
     assertEquals(files.map(({ source }) => source), manifest.files.map(({ path }) => join(real, path)));

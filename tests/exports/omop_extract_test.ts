@@ -1,10 +1,11 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
-import { ExtractError, OmopExtract, type Study, writeTable } from "../../src/exports/mod.ts";
+import { ExtractError, OmopExtract, type Study } from "../../src/exports/mod.ts";
 import { fixtureTest } from "../support/fixtures.ts";
 import { runSql } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
+import { writeTable } from "./write_table.ts";
 
 const SUMMARY = { datetime: "2023-12-07 14:08:58", settings: { cdm_source_name: "Test Extract" } };
 
@@ -110,6 +111,18 @@ Deno.test("OmopExtract.studies() gives a study for every row of the join", async
     "MRNSEED2 ACCSEED1 2020-01-01",
     "MRNSEED2 ACCSEED2 2020-01-01",
   ]);
+});
+
+Deno.test("OmopExtract.studies() takes any number of accession numbers of one procedure in its stride", async () => {
+  await using dir = await temporaryFolder();
+  await writeExtract(dir.path);
+  const path = join(dir.path, "private", "PROCEDURE_OCCURRENCE_LINKS.parquet");
+  const select = "select 10 procedure_occurrence_id, 'ACCSEED' || (i % 50000) AccessionNumber from range(100000) t(i)";
+  await runSql(`copy (${select}) to '${path}' (format parquet)`);
+  const started = performance.now();
+  assertEquals((await studiesOf(dir.path)).studies.length, 50_000);
+  // A fraction of a second; a minute if each were compared with all before.
+  assert(performance.now() - started < 10_000, "It took too long");
 });
 
 Deno.test("OmopExtract.studies() keeps numbers exact and text as it is but for blanks around it", async () => {
@@ -249,6 +262,32 @@ Deno.test("OmopExtract.open() names the column that is missing", async () => {
     `Cannot find column 'PrimaryMrn' in '${path}'`,
   );
   assertEquals(error.code, "column-missing");
+});
+
+Deno.test("OmopExtract.open() finds folders in upper and lower case", async () => {
+  await using dir = await temporaryFolder();
+  await writeExtract(dir.path);
+  const [upper, table] = [join(dir.path, "PUBLIC"), "Procedure_Occurrence.PARQUET"];
+  await Deno.rename(join(dir.path, "private"), join(dir.path, "Private"));
+  await Deno.mkdir(join(upper, "Omop"), { recursive: true });
+  await Deno.rename(join(dir.path, "public", "PROCEDURE_OCCURRENCE.parquet"), join(upper, "Omop", table));
+  await Deno.remove(join(dir.path, "public"));
+  assertEquals((await OmopExtract.open(dir.path)).publicDir, upper);
+  assertEquals((await short(dir.path)).length, 2);
+});
+
+Deno.test({
+  name: "OmopExtract.open() refuses a table that is a pipe",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using dir = await temporaryFolder();
+    await writeExtract(dir.path);
+    const path = join(dir.path, "private", "PERSON_LINKS.parquet");
+    await Deno.remove(path);
+    await new Deno.Command("mkfifo", { args: [path] }).output();
+    const error = await assertRejects(() => OmopExtract.open(dir.path), ExtractError, path);
+    assertEquals(error.code, "unreadable-parquet");
+  },
 });
 
 Deno.test("OmopExtract.open() refuses a table that is cut off or no parquet", async () => {

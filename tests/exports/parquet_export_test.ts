@@ -9,7 +9,6 @@ import {
   ParquetExport,
   type RadiologyRow,
   TableError,
-  verifyExport,
 } from "../../src/exports/mod.ts";
 import { compareTimeSlugs } from "../../src/exports/latest_link.ts";
 import { readMetadata, readRows } from "./read_back.ts";
@@ -236,7 +235,7 @@ Deno.test("ParquetExport.finish() can be called again after a replacement failed
   assertEquals(await parquetExport.finish(), { unchanged: false, latest: true });
   assertEquals(await tree(here.project), WHOLE);
   assertEquals((await readRows(join(parquetExport.dir, "radiology", "radiology.parquet"))).length, 0);
-  assertEquals((await verifyExport(parquetExport.dir)).problems, []);
+  assertEquals((await ParquetExport.verify(parquetExport.dir)).problems, []);
 });
 
 Deno.test("ParquetExport.finish() does not touch a latest that is no link", async () => {

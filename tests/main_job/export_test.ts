@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { ParquetExport } from "../../src/exports/mod.ts";
 import { pixl, pixlJson } from "../support/pixl.ts";
 import { openSite } from "../support/site.ts";
 
@@ -44,4 +45,23 @@ Deno.test("pixl export goes part by part, pixl verify finds what is damaged", as
   const missing = await pixl(["verify", "another-project"], site);
   assertEquals(missing.code, 3);
   assert(missing.stderr.includes("pixl export"), missing.stderr);
+});
+
+Deno.test("pixl verify finds an extract by its time in any form, and by its folder", async () => {
+  await using site = await openSite({ studies: 2, embedded: true });
+  for (const time of ["2023-12-07T14:08:58", "2023-12-13T16:22:40Z"]) {
+    await using parquetExport = new ParquetExport("Any Project", time, site.exportDir);
+    await parquetExport.writeRadiology([]);
+    await parquetExport.finish();
+  }
+  for (
+    const [extract, folder] of [
+      ["2023-12-07 14:08:58", "2023-12-07t14-08-58"],
+      ["2023-12-13T16:22:40Z", "2023-12-13t16-22-40-00-00"],
+      ["2023-12-13 16:22:40+00:00", "2023-12-13t16-22-40-00-00"],
+      ["2023-12-13t16-22-40-00-00", "2023-12-13t16-22-40-00-00"],
+    ] as const
+  ) {
+    assertEquals((await pixlJson<{ extract: string }>(["verify", "Any Project", extract], site)).extract, folder);
+  }
 });

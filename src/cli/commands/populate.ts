@@ -1,5 +1,5 @@
-import { type DroppedCounts, OmopExtract } from "../../exports/mod.ts";
-import { populate } from "../../pipeline/populate.ts";
+import { type DroppedCounts, OmopExtract, StudyCsv, type StudySource } from "../../exports/mod.ts";
+import { populate, type PopulateResult } from "../../pipeline/populate.ts";
 import type { Priority } from "../../queue/mod.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import { parsePriority } from "../arguments.ts";
@@ -14,12 +14,12 @@ type Options = {
   readonly priority?: Priority;
 };
 
-/** `pixl populate DIR`: registers an extract's studies and fills the queues. */
-export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
+/** `pixl populate EXTRACT`: registers studies and fills the queues. */
+export const populateCommand: PixlCommand<readonly [path: string], Options> = {
   define: (program) =>
     program.command("populate")
-      .description("register the studies of an OMOP ES extract and put them on the queues")
-      .argument("<dir>", "the extract: holds extract_summary.json, private/ and public/")
+      .description("register the studies of an OMOP ES extract, or of a list, and put them on the queues")
+      .argument("<extract>", "a folder with extract_summary.json, private/ and public/; or a CSV file of studies")
       .option(
         "--queues <names>",
         "queues to fill, separated by commas; NAME=image or NAME=report for other names",
@@ -28,34 +28,52 @@ export const populateCommand: PixlCommand<readonly [dir: string], Options> = {
       .option("--priority <n>", "how urgent the studies are, from 1 to 5, the most urgent", parsePriority)
       .option("--again", "also publish studies that failed, and those whose message was lost with its queue"),
   needs: () => ({ database: true, broker: true }),
-  access: (config, [dir]) =>
-    joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), { read: [dir] }),
-  async run({ config, screen, signal, json, print }, [dir], { queues, again = false, priority }) {
+  access: (config, [path]) =>
+    joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), { read: [path] }),
+  async run({ config, screen, signal, json, print }, [path], { queues, again = false, priority }) {
     const kinds = queuesToFill(queues.split(","));
-    const extract = await OmopExtract.open(dir, { signal });
+    const isList = await isFile(path);
+    const extracts = isList
+      ? (await StudyCsv.open(path, { signal })).extracts
+      : [await OmopExtract.open(path, { signal })];
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
     if (again) await warnOfWaiting(broker, kinds, screen, signal);
-    using phase = screen.phase("populate", 0, "messages");
-    const result = await populate(extract, open.ledger, broker, kinds, {
-      again,
-      signal,
-      ...(priority === undefined ? {} : { priority }),
-      onPublished: (_, count) => phase.advance(count),
-    });
-    const dropped = extract.dropped;
-    phase.done(`${result.studies} studies (${result.added} new), published ${describe(result.published)}`);
-    for (const [reason, count] of Object.entries(dropped)) {
-      if (count > 0) screen.line(`  left out ${count} procedures: ${REASONS[reason as keyof DroppedCounts]}`);
+    const populated = [];
+    for (const extract of extracts) {
+      using phase = screen.phase("populate", 0, "messages");
+      const result = await populate(extract, open.ledger, broker, kinds, {
+        again,
+        signal,
+        ...(priority === undefined ? {} : { priority }),
+        onPublished: (_, count) => phase.advance(count),
+      });
+      phase.done(`${isList ? `${extract.projectSlug}: ` : ""}${describe(result)}`);
+      for (const [reason, count] of Object.entries(extract.dropped)) {
+        if (count > 0) screen.line(`  left out ${count} procedures: ${REASONS[reason as keyof DroppedCounts]}`);
+      }
+      const failed = (await open.ledger.summary(extract.projectSlug, { signal }))
+        .filter(({ state }) => state === "failed").reduce((sum, { count }) => sum + count, 0);
+      if (failed > 0) {
+        screen.line(`  ${failed} images or reports of this project failed before: --again asks for them again`);
+      }
+      populated.push(documentOf(extract, result));
     }
-    const failed = (await open.ledger.summary(extract.projectSlug, { signal }))
-      .filter(({ state }) => state === "failed").reduce((sum, { count }) => sum + count, 0);
-    if (failed > 0) {
-      screen.line(`  ${failed} images or reports of this project failed before: --again asks for them again`);
-    }
-    if (json) print({ project: extract.projectSlug, extract: extract.timeSlug, ...result, dropped });
+    if (json) print(isList ? { extracts: populated } : populated[0]);
   },
 };
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch {
+    return false; // what is wrong with it is said when it is opened
+  }
+}
+
+function documentOf(extract: StudySource, result: PopulateResult): unknown {
+  return { project: extract.projectSlug, extract: extract.timeSlug, ...result, dropped: extract.dropped };
+}
 
 const REASONS: Readonly<Record<keyof DroppedCounts, string>> = {
   noAccessionNumber: "no accession number, so no images",
@@ -65,6 +83,7 @@ const REASONS: Readonly<Record<keyof DroppedCounts, string>> = {
   duplicate: "the same study as one before",
 };
 
-function describe(published: Readonly<Record<string, number>>): string {
-  return Object.entries(published).map(([queue, count]) => `${count} to ${queue}`).join(", ");
+function describe({ studies, added, published }: PopulateResult): string {
+  const accepted = Object.entries(published).map(([queue, count]) => `${count} to ${queue}`).join(", ");
+  return `${studies} studies (${added} new), published ${accepted}`;
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { slugify, verifyExport } from "../../exports/mod.ts";
+import { ParquetExport, slugify, timeSlug } from "../../exports/mod.ts";
+import { normaliseTimestamp } from "../../timestamp.ts";
 import { configAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
 import { PartialError } from "../errors.ts";
@@ -15,9 +16,11 @@ export const verifyCommand: PixlCommand<readonly [project: string, extract?: str
   access: (config) => joinAccess(configAccess(config), { read: [config.exportDir] }),
   async run({ config, screen, signal, json, print }, [project, extract]) {
     const projectDir = join(config.exportDir, slugify(project));
-    const dir = extract === undefined ? join(projectDir, "latest") : join(projectDir, "all_extracts", slugify(extract));
+    const dir = extract === undefined
+      ? join(projectDir, "latest")
+      : join(projectDir, "all_extracts", folderOf(extract));
     using phase = screen.phase("verify", 0, "files");
-    const { manifest, problems } = await verifyExport(dir, { signal, onFile: () => phase.advance() });
+    const { manifest, problems } = await ParquetExport.verify(dir, { signal, onFile: () => phase.advance() });
     const { files } = manifest;
     if (json) print({ project: manifest.project, extract: manifest.extract, files: files.length, problems });
     for (const { path, problem } of problems) screen.line(`  ${problem}: ${path}`);
@@ -27,3 +30,8 @@ export const verifyCommand: PixlCommand<readonly [project: string, extract?: str
     phase.done(`${files.length} files of ${manifest.project}/${manifest.extract} are as the manifest says`);
   },
 };
+
+/** A folder's name is given as it is; made a slug, it cannot lead elsewhere. */
+function folderOf(extract: string): string {
+  return normaliseTimestamp(extract) === undefined ? slugify(extract) : timeSlug(extract);
+}

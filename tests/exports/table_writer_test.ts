@@ -2,12 +2,13 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { type Row, TableError, type TableSchema, writeTable } from "../../src/exports/mod.ts";
+import { type Row, TableError, type TableSchema, TableWriter } from "../../src/exports/mod.ts";
 import { VERSION } from "../../src/version.ts";
 import { FileSink } from "../../src/exports/file_sink.ts";
-import { writeRows } from "../../src/exports/write_table.ts";
+import { RowWriter } from "../../src/exports/row_writer.ts";
 import { queryParquet, readMetadata, readRows } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
+import { writeTable } from "./write_table.ts";
 
 const ALL = [
   { name: "s", type: "string", optional: true },
@@ -28,7 +29,7 @@ async function names(dir: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(dir))).map(({ name }) => name).sort();
 }
 
-Deno.test("writeTable() writes every type so that DuckDB reads the same", async () => {
+Deno.test("TableWriter writes every type so that DuckDB reads the same", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "all.parquet");
   const rows: Row<typeof ALL>[] = [
@@ -89,7 +90,7 @@ Deno.test("writeTable() writes every type so that DuckDB reads the same", async 
 });
 
 for (const count of [0, 1, 8191, 8192, 8193, 20_000]) {
-  Deno.test(`writeTable() writes ${count} rows, each once and in order`, async () => {
+  Deno.test(`TableWriter writes ${count} rows, each once and in order`, async () => {
     await using dir = await temporaryFolder();
     const path = join(dir.path, "rows.parquet");
     const schema = [{ name: "n", type: "int64" }, { name: "odd", type: "string", optional: true }] as const;
@@ -109,7 +110,7 @@ for (const count of [0, 1, 8191, 8192, 8193, 20_000]) {
   });
 }
 
-Deno.test("writeTable() writes columns of nulls only", async () => {
+Deno.test("TableWriter writes columns of nulls only", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "nulls.parquet");
   await writeTable(path, ALL, Array.from({ length: 10_000 }, () => ({})));
@@ -122,7 +123,7 @@ Deno.test("writeTable() writes columns of nulls only", async () => {
   );
 });
 
-Deno.test("writeTable() starts a row group when the texts are long", async () => {
+Deno.test("TableWriter starts a row group when the texts are long", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "long.parquet");
   const report = "x".repeat(1 << 20);
@@ -132,7 +133,7 @@ Deno.test("writeTable() starts a row group when the texts are long", async () =>
   assertEquals(await readRows(path), rows);
 });
 
-Deno.test("writeTable() puts no value into the footer", async () => {
+Deno.test("TableWriter puts no value into the footer", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "report.parquet");
   await writeTable(path, [{ name: "report", type: "string" }], [{ report: "Findings of one person" }]);
@@ -143,7 +144,7 @@ Deno.test("writeTable() puts no value into the footer", async () => {
   assert(new TextDecoder().decode(bytes).includes("Findings"));
 });
 
-Deno.test("writeTable() keeps texts findable that UTF-16 and UTF-8 order differently", async () => {
+Deno.test("TableWriter keeps texts findable that UTF-16 and UTF-8 order differently", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "text.parquet");
   await writeTable(path, [{ name: "s", type: "string" }], [{ s: "\u{1f600}" }, { s: "\uff21" }, { s: "a" }]);
@@ -152,7 +153,7 @@ Deno.test("writeTable() keeps texts findable that UTF-16 and UTF-8 order differe
   }
 });
 
-Deno.test("writeTable() takes names that objects have for their own", async () => {
+Deno.test("TableWriter takes names that objects have for their own", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "names.parquet");
   const columns = ["constructor", "toString", "__proto__", "a,b", "a.b", "ü"];
@@ -166,7 +167,7 @@ Deno.test("writeTable() takes names that objects have for their own", async () =
   ]);
 });
 
-Deno.test("writeTable() says in the footer who wrote what", async () => {
+Deno.test("TableWriter says in the footer who wrote what", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "a.parquet");
   await writeTable(path, REQUIRED, [{ s: "a", i32: 1 }], { metadata: { "pixl.project": "a-project" } });
@@ -179,7 +180,7 @@ Deno.test("writeTable() says in the footer who wrote what", async () => {
 });
 
 for (const compression of ["none", "snappy", "gzip", "zstd"] as const) {
-  Deno.test(`writeTable() compresses with ${compression}`, async () => {
+  Deno.test(`TableWriter compresses with ${compression}`, async () => {
     await using dir = await temporaryFolder();
     const path = join(dir.path, "a.parquet");
     await writeTable(path, REQUIRED, [{ s: "a".repeat(10_000), i32: 1 }], { compression });
@@ -253,7 +254,7 @@ function untyped<S extends TableSchema = typeof ALL>(rows: unknown): Iterable<Ro
 }
 
 for (const [name, value] of BAD) {
-  Deno.test(`writeTable() refuses ${Deno.inspect(value).slice(0, 40)} in column '${name}'`, async () => {
+  Deno.test(`TableWriter refuses ${Deno.inspect(value).slice(0, 40)} in column '${name}'`, async () => {
     await using dir = await temporaryFolder();
     const error = await assertRejects(
       () => writeTable(join(dir.path, "bad.parquet"), ALL, untyped([{}, { [name]: value }, {}])),
@@ -265,7 +266,7 @@ for (const [name, value] of BAD) {
   });
 }
 
-Deno.test("writeTable() does not tell the value that it refuses", async () => {
+Deno.test("TableWriter does not tell the value that it refuses", async () => {
   await using dir = await temporaryFolder();
   for (const name of ["i32", "i64", "f", "b", "d", "t"]) {
     const error = await assertRejects(
@@ -276,7 +277,7 @@ Deno.test("writeTable() does not tell the value that it refuses", async () => {
   }
 });
 
-Deno.test("writeTable() refuses a row that lacks a value or has an unknown one", async () => {
+Deno.test("TableWriter refuses a row that lacks a value or has an unknown one", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "bad.parquet");
   const write = (rows: unknown) => writeTable(path, REQUIRED, untyped<typeof REQUIRED>(rows));
@@ -287,7 +288,7 @@ Deno.test("writeTable() refuses a row that lacks a value or has an unknown one",
   assertEquals(await names(dir.path), []);
 });
 
-Deno.test("writeTable() refuses a schema without columns or with a name twice", async () => {
+Deno.test("TableWriter refuses a schema without columns or with a name twice", async () => {
   const column = { name: "a", type: "string" } as const;
   for (
     const schema of [
@@ -305,7 +306,7 @@ Deno.test("writeTable() refuses a schema without columns or with a name twice", 
   }
 });
 
-Deno.test("writeTable() keeps the old file and nothing else when the rows fail", async () => {
+Deno.test("TableWriter keeps the old file and nothing else when the rows fail", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "kept.parquet");
   const schema = [{ name: "n", type: "int32" }] as const;
@@ -319,7 +320,7 @@ Deno.test("writeTable() keeps the old file and nothing else when the rows fail",
   assertEquals(await readRows(path), [{ n: 1 }]);
 });
 
-Deno.test("writeTable() leaves nothing when it is aborted, and closes the rows", async () => {
+Deno.test("TableWriter leaves nothing when it is aborted, and closes the rows", async () => {
   await using dir = await temporaryFolder();
   const controller = new AbortController();
   let closed = false;
@@ -339,7 +340,7 @@ Deno.test("writeTable() leaves nothing when it is aborted, and closes the rows",
   assertEquals([await names(dir.path), closed], [[], true]);
 });
 
-Deno.test("writeTable() says so when its folder is missing", async () => {
+Deno.test("TableWriter says so when its folder is missing", async () => {
   await using dir = await temporaryFolder();
   const path = join(dir.path, "missing", "a.parquet");
   const error = await assertRejects(() => writeTable(path, ALL, []), TableError, "its folder must be there");
@@ -347,17 +348,14 @@ Deno.test("writeTable() says so when its folder is missing", async () => {
 });
 
 Deno.test({
-  name: "writeTable() reports a full disk as one error",
+  name: "TableWriter reports a full disk as one error",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
     await using full = await open("/dev/full", "w");
     const rows = Array.from({ length: 20_000 }, (_, i32) => ({ i32 }));
+    const limits = { rows: 8192, bytes: 1e6, compression: "snappy", metadata: {} } as const;
     const error = await assertRejects(
-      () =>
-        writeRows("/data/a.parquet", new FileSink(full), ALL, rows, {
-          ...{ rows: 8192, bytes: 1e6 },
-          ...{ compression: "snappy", metadata: {} },
-        }),
+      async () => await (await RowWriter.begin("/data/a.parquet", new FileSink(full), ALL, limits)).write(rows),
       TableError,
       "Cannot write '/data/a.parquet' (ENOSPC)",
     );
@@ -366,7 +364,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "writeTable() writes a file that only its owner can read",
+  name: "TableWriter writes a file that only its owner can read",
   ignore: Deno.build.os === "windows",
   fn: async () => {
     await using dir = await temporaryFolder();
@@ -376,14 +374,14 @@ Deno.test({
   },
 });
 
-Deno.test("writeTable() writes the same bytes for the same rows", async () => {
+Deno.test("TableWriter writes the same bytes for the same rows", async () => {
   await using dir = await temporaryFolder();
   const rows = Array.from({ length: 9_000 }, (_, n) => ({ i32: n, s: `v${n}` }));
   const first = await writeTable(join(dir.path, "a.parquet"), ALL, rows);
   assertEquals(await writeTable(join(dir.path, "b.parquet"), ALL, rows, { maxGroupBytes: Infinity }), first);
 });
 
-Deno.test("writeTable() refuses row groups of more than 8192 rows", async () => {
+Deno.test("TableWriter refuses row groups of more than 8192 rows", async () => {
   for (const maxGroupRows of [0, 8193, 1.5, NaN]) {
     await assertRejects(
       () => writeTable("never.parquet", ALL, [], { maxGroupRows }),
@@ -398,11 +396,78 @@ Deno.test("writeTable() refuses row groups of more than 8192 rows", async () => 
   );
 });
 
-Deno.test("writeTable() types a row by its schema", () => {
+Deno.test("TableWriter takes decimals that JavaScript writes with an exponent", async () => {
+  await using dir = await temporaryFolder();
+  const path = join(dir.path, "a.parquet");
+  const schema = [{ name: "small", type: "decimal(38,8)" }, { name: "great", type: "decimal(38,0)" }] as const;
+  const rows = [{ small: 1e-7, great: 1e21 }, { small: -1.5e-7, great: -1.234e30 }, { small: 1e8, great: 0 }];
+  await writeTable(path, schema, rows);
+  assertEquals(await queryParquet(path, "select small::varchar small, great::varchar great from rows"), [
+    { small: "0.00000010", great: `1${"0".repeat(21)}` },
+    { small: "-0.00000015", great: `-1234${"0".repeat(27)}` },
+    { small: "100000000.00000000", great: "0" },
+  ]);
+  for (const small of [1e-9, 1.25e-7 / 100, 5e-324, 1e31]) {
+    await assertRejects(() => writeTable(path, schema, [{ small, great: 0 }]), TableError, "'small' must be");
+  }
+});
+
+Deno.test("TableWriter types a row by its schema", () => {
   const row: Row<readonly [{ name: "a"; type: "int64" }, { name: "b"; type: "string"; optional: true }]> = { a: 1n };
   // @ts-expect-error -- 'a' must be there
   const without: typeof row = { b: "x" };
   // @ts-expect-error -- 'b' is text
   const wrong: typeof row = { a: 1, b: 2 };
   assert(row !== without && row !== wrong);
+});
+
+Deno.test("TableWriter.write() may be called again, and rows are counted through", async () => {
+  await using dir = await temporaryFolder();
+  const path = join(dir.path, "a.parquet");
+  await using writer = await TableWriter.open(path, REQUIRED);
+  await writer.write([{ s: "a", i32: 1 }]);
+  await writer.write((async function* () {
+    yield { s: "b", i32: 2 };
+  })());
+  assertEquals([writer.rows, writer.path], [2, path]);
+  assertEquals((await names(dir.path)).includes("a.parquet"), false);
+  assertEquals((await writer.finish()).rows, 2);
+  assertEquals(await readRows(path), [{ s: "a", i32: 1 }, { s: "b", i32: 2 }]);
+});
+
+Deno.test("TableWriter leaves nothing after a write that failed, and takes no more", async () => {
+  await using dir = await temporaryFolder();
+  await using writer = await TableWriter.open(join(dir.path, "a.parquet"), REQUIRED);
+  await writer.write([{ s: "a", i32: 1 }]);
+  const rows = untyped<typeof REQUIRED>([{ s: "a" }]);
+  await assertRejects(() => writer.write(rows), TableError, "Cannot write row 2: column 'i32'");
+  assertEquals(await names(dir.path), []);
+  await assertRejects(() => writer.write([]), TypeError, "it is closed");
+  await assertRejects(() => writer.finish(), TypeError, "it is closed");
+  assertEquals(await names(dir.path), []);
+});
+
+Deno.test("TableWriter leaves nothing when it is disposed of without finish()", async () => {
+  await using dir = await temporaryFolder();
+  {
+    await using writer = await TableWriter.open(join(dir.path, "a.parquet"), REQUIRED);
+    await writer.write([{ s: "a", i32: 1 }]);
+  }
+  assertEquals(await names(dir.path), []);
+});
+
+Deno.test("TableWriter.write() refuses a second call before the first has ended", async () => {
+  await using dir = await temporaryFolder();
+  const path = join(dir.path, "a.parquet");
+  await using writer = await TableWriter.open(path, REQUIRED);
+  const { promise, resolve } = Promise.withResolvers<{ s: string; i32: number }>();
+  const first = writer.write((async function* () {
+    yield await promise;
+  })());
+  await assertRejects(() => writer.write([]), TypeError, "wait until the call before");
+  await assertRejects(() => writer.finish(), TypeError, "wait until the call before");
+  resolve({ s: "a", i32: 1 });
+  await first;
+  await writer.finish();
+  assertEquals(await readRows(path), [{ s: "a", i32: 1 }]);
 });
