@@ -28,6 +28,8 @@ export interface PutOptions {
    * of that hash, and the unfinished file at the destination is at least as long. The whole is then compared by hash, read back if need be.
    */
   readonly part?: PartRecord;
+  /** Name of the unfinished file, as {@linkcode partNameOf} makes them, for who must know it after a crash. @default A new one. */
+  readonly partName?: string;
   /** Called as a transfer goes on, every 16 MiB: whoever keeps the last record can resume after a crash. */
   readonly onPart?: (part: PartRecord) => void;
 }

@@ -55,7 +55,7 @@ export class DirectoryDestination implements Destination {
 
   /** As {@linkcode Destination.put}. */
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
-    const remote = remotePath("/", path);
+    const remote = remotePath("/", path, options.partName);
     return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
       const { part, ...anew } = options;
       try {
@@ -151,7 +151,12 @@ export class DirectoryDestination implements Destination {
   async #put(source: SourceFile, remote: RemotePath, options: PutOptions & { signal: AbortSignal }): Promise<Receipt> {
     const [folder, final] = [join(this.name, remote.folder), join(this.name, remote.path)];
     const present = await findSame(source, final, remote, options);
-    if (present !== undefined) return present;
+    if (present !== undefined) {
+      if (options.part && isPartNameOf(options.part.name, remote.name)) {
+        await rm(join(folder, options.part.name), { force: true });
+      }
+      return present;
+    }
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const name = await begin(source, folder, remote, options);
     const part = join(folder, name);

@@ -143,7 +143,12 @@ export class SourceFile {
     this.#sha256 = hash.digest("hex");
   }
 
-  async *#chunks(file: FileHandle, from: number, to: number, most = CHUNK_BYTES): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  async *#chunks(
+    file: FileHandle,
+    from: number,
+    to: number,
+    most = CHUNK_BYTES,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
     for (let at = from; at < to;) {
       const length = Math.min(most, to - at);
       const read = file.read(new Uint8Array(length), 0, length, at);
