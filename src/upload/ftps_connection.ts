@@ -200,20 +200,27 @@ export class FtpsConnection {
 
   /**
    * A server that refuses a transfer (no permission, no space) breaks the data connection off, and that may be noticed before its reply, the only
-   * thing that says why. The client would close at once; this makes it wait.
+   * thing that says why. The client would close at once; this makes it wait. It would also send into a connection that is gone before the server says
+   * "go ahead", which in Deno 2.9 ends with a TypeError and a timer that stays.
    */
   #bearWithDataConnection(): { end(): void } {
     const { ftp } = this.#client;
-    const close = ftp.closeWithError;
+    const { closeWithError: close, handle } = ftp;
     let timer: ReturnType<typeof setTimeout> | undefined;
     ftp.closeWithError = (error) => {
       if (!/^(?!Timeout).*\(data socket\)$/.test(error.message)) close.call(ftp, error);
       else timer ??= setTimeout(() => close.call(ftp, error), LAST_WORD_MS);
     };
+    ftp.handle = (command, respond) =>
+      handle.call(ftp, command, (reply, task) => {
+        const isGoing = !(reply instanceof Error) && (reply.code === 125 || reply.code === 150);
+        const isGone = isGoing && ftp.dataSocket?.destroyed === true;
+        respond(isGone ? new Error("Connection closed before the transfer (data socket)") : reply, task);
+      });
     return {
       end() {
         clearTimeout(timer);
-        ftp.closeWithError = close;
+        [ftp.closeWithError, ftp.handle] = [close, handle];
       },
     };
   }

@@ -14,6 +14,8 @@ export interface FtpsServer extends AsyncDisposable {
   readonly host: string;
   /** Control connection. */
   readonly port: number;
+  /** First and last port of data connections. */
+  readonly passive: readonly [number, number];
   /** Login. */
   readonly user: string;
   /** Login. */

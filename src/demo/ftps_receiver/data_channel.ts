@@ -14,6 +14,8 @@ const STALL_MS = 30_000;
 export interface DataChannelRules {
   /** Address to listen on. */
   readonly host: string;
+  /** First and last port to listen on. */
+  readonly passivePorts: readonly [number, number];
   /** The client's address: nobody else may connect (RFC 2577 section 4). */
   readonly client: string;
   /** Certificate and key. */
@@ -48,10 +50,17 @@ export class DataChannel implements AsyncDisposable {
 
   /** Opens a port. */
   static async open(rules: DataChannelRules): Promise<DataChannel> {
-    const server = createServer({ pauseOnConnect: true });
-    server.listen(0, rules.host);
-    await once(server, "listening");
-    return new DataChannel(server, rules);
+    const [first, last] = rules.passivePorts;
+    for (let port = first;; port++) {
+      const server = createServer({ pauseOnConnect: true });
+      try {
+        server.listen(port, rules.host);
+        await once(server, "listening");
+        return new DataChannel(server, rules);
+      } catch {
+        if (port >= last) throw new Reply(425, "No port is free.");
+      }
+    }
   }
 
   /** Waits for the client's connection and makes it secure. @throws {Reply} If there is none, or not by the rules. */

@@ -134,8 +134,7 @@ export class FileCommands {
 
   async #listen(): Promise<DataChannel> {
     await this.#channel?.[Symbol.asyncDispose]();
-    const { host, context, requireReuse } = this.#session;
-    this.#channel = await DataChannel.open({ host, context, requireReuse, client: this.#control.remoteAddress ?? "" });
+    this.#channel = await DataChannel.open({ ...this.#session, client: this.#control.remoteAddress ?? "" });
     if (this.#control.destroyed) this.abort();
     return this.#channel;
   }
