@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { type Readable, Writable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
+import type { ChecksumKind } from "./checksum.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
 
@@ -105,6 +106,20 @@ export class FtpsConnection {
       return /^250[ -]\s*"?([0-9a-f]{64})"?\s*$/im.exec(reply)?.[1]?.toLowerCase();
     }
     return undefined;
+  }
+
+  /** What the server offers in place of SHA-256, if anything. */
+  get checksumKind(): ChecksumKind | undefined {
+    if (this.#features.get("HASH")?.includes("SHA-256") || this.#features.has("XSHA256")) return undefined;
+    return this.#features.has("XMD5") ? "md5" : this.#features.has("XCRC") ? "crc32" : undefined;
+  }
+
+  /** The server's own checksum (hex) of a file, `undefined` if it gives none after all. @param bytes Size of the file. */
+  async checksum(kind: ChecksumKind, name: string, bytes: number): Promise<string | undefined> {
+    const [command, digits] = kind === "md5" ? ["XMD5", 32] : ["XCRC", 8];
+    const reply = await this.#patiently(`${command} ${name}`, bytes);
+    const hex = /^250[ -]\s*"?([0-9a-f]{1,32})"?\s*$/im.exec(reply)?.[1]?.toLowerCase().padStart(digits, "0");
+    return hex?.length === digits ? hex : undefined;
   }
 
   /** Makes the next {@linkcode store} write from that offset on. @returns Whether the server can. */

@@ -5,7 +5,7 @@ import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile } from "
 import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
 import { FtpsConnection } from "./ftps_connection.ts";
-import { checkFtpsOptions, type FtpsOptions } from "./ftps_options.ts";
+import { checkFtpsOptions, type FtpsOptions, nameOf } from "./ftps_options.ts";
 import { putFile } from "./put_file.ts";
 import { type RemotePath, remotePath } from "./remote_path.ts";
 import { SourceFile } from "./source_file.ts";
@@ -28,7 +28,7 @@ export class FtpsDestination implements Destination {
 
   private constructor(options: ReturnType<typeof checkFtpsOptions>) {
     this.#options = options;
-    this.name = `${options.host}:${options.port}`;
+    this.name = nameOf(options);
   }
 
   /**

@@ -149,18 +149,25 @@ async function storePart(
   remote: RemotePath,
   options: ReadOptions & { readonly resumed: number },
 ): Promise<Verification> {
-  await connection.store(source.stream(options), remote.part);
+  const kind = options.resumed === 0 ? connection.checksumKind : undefined;
+  await connection.store(source.stream({ ...options, checksum: kind }), remote.part);
   await source.assertUnchanged();
   await expectSize(connection, remote.part, source.bytes, remote.path);
   const theirs = await connection.sha256(remote.part, source.bytes);
-  if (theirs === undefined && options.resumed === 0) return "size";
+  if (theirs === undefined && options.resumed === 0) {
+    const checksum = kind && await connection.checksum(kind, remote.part, source.bytes);
+    if (kind === undefined || checksum === undefined) return "size";
+    if (checksum === source.checksum) return kind;
+    throw arrivedOtherwise(remote, kind);
+  }
   // What an earlier attempt left was trusted by its length: without the server's hash it is read back.
   const sha256 = theirs ?? await connection.retrieveSha256(remote.part);
   if (sha256 === source.sha256) return theirs === undefined ? "retrieved" : "sha256";
-  throw new UploadError(
-    "verification-failed",
-    `Cannot upload '${remote.path}': it arrived with another SHA-256; try again`,
-  );
+  throw arrivedOtherwise(remote, "SHA-256");
+}
+
+function arrivedOtherwise({ path }: RemotePath, what: string): UploadError {
+  return new UploadError("verification-failed", `Cannot upload '${path}': it arrived with another ${what}; try again`);
 }
 
 /** How it is known that the file at the destination, of equal size, is the source; `undefined` if it is not. */

@@ -42,6 +42,8 @@ export interface FtpsServerOptions {
   readonly reuse?: boolean;
   /** Another certificate than the shared one. */
   readonly pki?: Pki;
+  /** The only kind of hash that proftpd offers. @default All. */
+  readonly digest?: "md5" | "crc32";
   /** Whether renaming is refused, by vsftpd and proftpd. @default {false} */
   readonly refuseRename?: boolean;
 }
