@@ -196,6 +196,11 @@ export class Ledger {
     return this.#run("record the transfer", call, (sql) => exported.recordTransfer(sql, transfer));
   }
 
+  /** Whether anything was ever sent to that destination. */
+  hasTransfersTo(destination: string, call: LedgerCall = {}): Promise<boolean> {
+    return this.#run("look for transfers", call, (sql) => exported.hasTransfersTo(sql, destination));
+  }
+
   /** The last file that was sent to that path. */
   findTransfer(destination: string, path: string, call: LedgerCall = {}): Promise<RecordedTransfer | undefined> {
     return this.#run("find the transfer", call, (sql) => exported.findTransfer(sql, destination, path));
