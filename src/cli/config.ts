@@ -1,3 +1,4 @@
+import { isAbsolute } from "node:path";
 import { isLoopback } from "./addresses.ts";
 import { type ReadSetting, SettingsReader } from "./settings.ts";
 
@@ -178,6 +179,11 @@ function readDestination(settings: SettingsReader): DestinationConfig {
   if (settings.optional("FTP_HOST") !== undefined) {
     settings.problem(
       "PIXL_UPLOAD_DIR and FTP_HOST are both set: keep the first for a folder, the second for an FTPS server",
+    );
+  }
+  if (!isAbsolute(dir)) {
+    settings.problem(
+      `PIXL_UPLOAD_DIR must be an absolute path, as the ledger knows the share by: current value is '${dir}'`,
     );
   }
   return { kind: "directory", dir };

@@ -91,14 +91,18 @@ export interface UploadWays {
   readonly maxBytesPerSecond?: number;
 }
 
-/** Opens where uploads go. */
+/** Opens where uploads go. @param ledger Knows whether that was used before. */
 export async function openUpload(
   { destination }: Config,
   { connections, maxBytesPerSecond }: UploadWays,
+  ledger: Ledger,
   signal: AbortSignal,
 ): Promise<Destination> {
   const pace = maxBytesPerSecond === undefined ? {} : { pace: new Pace(maxBytesPerSecond) };
-  if (destination.kind === "directory") return await DirectoryDestination.open(destination.dir, pace);
+  if (destination.kind === "directory") {
+    const wasUsed = await ledger.hasTransfersTo(destination.dir, { signal });
+    return await DirectoryDestination.open(destination.dir, { ...pace, wasUsed });
+  }
   const options = { ...ftpsOptions(destination.ftps), ...pace };
   if (connections === 1) return await FtpsDestination.open(options, { signal });
   const module = workerModule();

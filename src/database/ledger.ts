@@ -233,24 +233,61 @@ export class Ledger {
     return this.#run("record the transfer", call, (sql) => exported.recordTransfer(sql, transfer));
   }
 
+  /** Whether anything was ever sent to that destination. */
+  hasTransfersTo(destination: string, call: LedgerCall = {}): Promise<boolean> {
+    return this.#run("look for transfers", call, (sql) => exported.hasTransfersTo(sql, destination));
+  }
+
   /** The last file that was sent to that path. */
   findTransfer(destination: string, path: string, call: LedgerCall = {}): Promise<RecordedTransfer | undefined> {
     return this.#run("find the transfer", call, (sql) => exported.findTransfer(sql, destination, path));
   }
 
-  /** How far an interrupted transfer to that path came. */
-  findPart(destination: string, path: string, call: LedgerCall = {}): Promise<PartNote | undefined> {
-    return this.#run("find the unfinished transfer", call, (sql) => uploads.findPart(sql, destination, path));
+  /**
+   * Takes the right to send a file to that path, for a while: two that send to it would not see what the other is about to rename.
+   *
+   * @param destination Its name.
+   * @param path Path there.
+   * @param name Of the unfinished file, should there be none of an earlier attempt.
+   * @param lease Who, and for how long without a {@linkcode renewUpload}.
+   * @returns How far an earlier attempt came, or that `name` and nothing yet; `undefined` while another holds it.
+   */
+  claimUpload(
+    destination: string,
+    path: string,
+    name: string,
+    lease: Lease,
+    call: LedgerCall = {},
+  ): Promise<PartNote | undefined> {
+    return this.#run("claim the upload", call, (sql) => uploads.claimUpload(sql, destination, path, name, lease));
   }
 
-  /** Keeps how far a transfer has come. */
-  notePart(destination: string, path: string, part: PartNote, call: LedgerCall = {}): Promise<void> {
-    return this.#run("note the unfinished transfer", call, (sql) => uploads.notePart(sql, destination, path, part));
+  /** Keeps the right for longer. @throws {LeaseLostError} If another has it by now. */
+  renewUpload(destination: string, path: string, lease: Lease, call: LedgerCall = {}): Promise<void> {
+    return this.#run("renew the upload", call, (sql) => uploads.renewUpload(sql, destination, path, lease));
   }
 
-  /** The transfer is finished. Again is harmless. */
-  forgetPart(destination: string, path: string, call: LedgerCall = {}): Promise<void> {
-    return this.#run("forget the unfinished transfer", call, (sql) => uploads.forgetPart(sql, destination, path));
+  /** Keeps how far a transfer has come, if that owner still has the right to it. */
+  notePart(destination: string, path: string, part: PartNote, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(
+      "note the unfinished transfer",
+      call,
+      (sql) => uploads.notePart(sql, destination, path, part, owner),
+    );
+  }
+
+  /** Lets another go on with the transfer. Again is harmless. */
+  releaseUpload(destination: string, path: string, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("release the upload", call, (sql) => uploads.releaseUpload(sql, destination, path, owner));
+  }
+
+  /** There is nothing to go on with. Again is harmless. */
+  forgetPart(destination: string, path: string, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(
+      "forget the unfinished transfer",
+      call,
+      (sql) => uploads.forgetPart(sql, destination, path, owner),
+    );
   }
 
   /** The images that have one of these pseudonyms, of any project. */

@@ -74,7 +74,7 @@ export function studyHandler(
   };
 
   async function work(id: number, lease: Lease, message: StudyMessage, context: HandlerContext): Promise<Outcome> {
-    await using kept = keepLease(ledger, kind, id, lease);
+    await using kept = keepLease(lease.leaseMs, (call) => ledger.renew(kind, id, lease, call));
     const signal = AbortSignal.any([context.signal, kept.lost]);
     let outcome: Outcome;
     try {

@@ -32,6 +32,12 @@ Deno.test("readConfig() refuses a server and an embedded database together", () 
   );
 });
 
+Deno.test("readConfig() wants the whole path of a share", () => {
+  const read = (dir: string) => readConfig(from({ PIXL_UPLOAD_DIR: dir }), { destination: true });
+  assertThrows(() => read("./share"), ConfigError, "PIXL_UPLOAD_DIR must be an absolute path");
+  assertEquals(read("/mnt/dsh").destination, { kind: "directory", dir: "/mnt/dsh" });
+});
+
 Deno.test("readConfig() reads a secret from the first line of a file", async () => {
   const file = await Deno.makeTempFile();
   await Deno.writeTextFile(file, "PWSEED of a file\nsecond line\n");

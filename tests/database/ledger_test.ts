@@ -408,20 +408,53 @@ onEachEngine((engine) => {
     assertEquals((await claimed(ledger, "image", study(project, 0))).id, id);
   });
 
-  check("notePart() keeps how far a transfer came, by destination and path", async () => {
+  check("claimUpload() gives a path to one uploader at a time, and what the one before had noted", async () => {
     const { ledger, project } = await withProject(engine, 0);
     const path = `${project}/x.zip`;
+    const [one, two] = [{ owner: "one", leaseMs: 60_000 }, { owner: "two", leaseMs: 60_000 }];
+    const claim = (lease: Lease, name: string) => ledger.claimUpload("dsh:21", path, name, lease);
     const part = { name: ".x.zip.0badcafe.part", source: "10,20", bytes: 16, sha256: "a".repeat(64) };
-    assertEquals(await ledger.findPart("dsh:21", path), undefined);
 
-    await ledger.notePart("dsh:21", path, part);
-    await ledger.notePart("dsh:21", path, { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
-    await ledger.notePart("other:21", path, part);
+    assertEquals([(await claim(one, part.name))?.name, (await claim(one, part.name))?.bytes], [part.name, 0]);
+    assertEquals(await claim(two, "other"), undefined);
+    assertEquals((await ledger.claimUpload("other:21", path, "there", two))?.name, "there");
+    await ledger.notePart("dsh:21", path, part, "one");
+    await ledger.notePart("dsh:21", path, { ...part, bytes: 17 }, "two");
+    await ledger.releaseUpload("dsh:21", path, "two");
+    assertEquals(await claim(two, "other"), undefined);
 
-    assertEquals(await ledger.findPart("dsh:21", path), { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
-    await ledger.forgetPart("dsh:21", path);
-    await ledger.forgetPart("dsh:21", path);
-    assertEquals([await ledger.findPart("dsh:21", path), await ledger.findPart("other:21", path)], [undefined, part]);
+    await ledger.releaseUpload("dsh:21", path, "one");
+
+    assertEquals(await claim(two, "other"), part);
+    await ledger.forgetPart("dsh:21", path, "one");
+    assertEquals(await claim(one, "other"), undefined);
+    await ledger.forgetPart("dsh:21", path, "two");
+    await ledger.forgetPart("dsh:21", path, "two");
+    assertEquals((await claim(one, "other"))?.name, "other");
+  });
+
+  check("claimUpload() takes over what shows no sign of life, and renewUpload() tells the late one", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    const path = `${project}/x.zip`;
+    const [one, two] = [{ owner: "one", leaseMs: 0 }, { owner: "two", leaseMs: 60_000 }];
+    await ledger.claimUpload("dsh:21", path, "first", one);
+    await ledger.renewUpload("dsh:21", path, one);
+
+    assertEquals((await ledger.claimUpload("dsh:21", path, "second", two))?.name, "first");
+
+    await ledger.renewUpload("dsh:21", path, two);
+    await assertRejects(() => ledger.renewUpload("dsh:21", path, one), LeaseLostError, path);
+  });
+
+  check("claimUpload() lets one of many win", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    const claims = await Promise.all(
+      Array.from(
+        { length: 8 },
+        (_, n) => ledger.claimUpload("dsh:21", `${project}/x.zip`, `${n}`, { owner: `${n}`, leaseMs: 60_000 }),
+      ),
+    );
+    assertEquals(claims.filter((claim) => claim !== undefined).length, 1);
   });
 
   check("transfersTo() gives the last of each path of a project at a destination", async () => {

@@ -5,7 +5,7 @@ export class TcpProxy implements AsyncDisposable {
   readonly #connections = new Set<Deno.Conn>();
   readonly #running = new Set<Promise<void>>();
   #thawed = Promise.resolve();
-  #thaw = () => {};
+  #thaw: (() => void) | undefined;
   /** Whether new connections are cut at once. */
   refusing = false;
   /** How many were. */
@@ -17,9 +17,12 @@ export class TcpProxy implements AsyncDisposable {
   /** Lengths, in bytes and in turn, of the pieces in which everything is passed on; empty: as it comes. */
   slices: readonly number[] = [];
 
-  /** @param target The server's port. @param tls Certificate and key, in PEM. */
-  constructor(target: number, tls?: Deno.TlsCertifiedKeyPem) {
-    const address = { hostname: "127.0.0.1", port: 0 };
+  /** @param target The server's port. @param tls Certificate and key, in PEM. @param address Where to listen. */
+  constructor(
+    target: number,
+    tls?: Deno.TlsCertifiedKeyPem,
+    address: { readonly hostname: string; readonly port: number } = { hostname: "127.0.0.1", port: 0 },
+  ) {
     this.#listener = tls === undefined ? Deno.listen(address) : Deno.listenTls({ ...address, ...tls });
     this.#target = target;
     this.#run(this.#accept());
@@ -50,12 +53,13 @@ export class TcpProxy implements AsyncDisposable {
 
   /** From now on nothing gets through, in either direction, but connections stay. */
   freeze(): void {
-    this.#thawed = new Promise((resolve) => this.#thaw = resolve);
+    if (this.#thaw === undefined) this.#thawed = new Promise((resolve) => this.#thaw = resolve);
   }
 
   /** Everything gets through again, what was held up first. */
   thaw(): void {
-    this.#thaw();
+    this.#thaw?.();
+    this.#thaw = undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
