@@ -62,7 +62,8 @@ export function openRate(config: Config, database: Database, queue: string): Sha
 
 /** Opens the broker that is configured; a queue table is in the database. */
 export async function openBroker({ broker }: Config, database: Database, signal: AbortSignal): Promise<Broker> {
-  return broker.kind === "database" ? new PostgresBroker(database.sql) : await openRabbitmq(broker, signal);
+  if (broker.kind === "rabbitmq") return await openRabbitmq(broker, signal);
+  return new PostgresBroker(database.sql, { listen: !database.embedded });
 }
 
 /** Opens a RabbitMQ. */

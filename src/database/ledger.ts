@@ -1,6 +1,7 @@
 import type { Database } from "./database.ts";
 import { run } from "./failure.ts";
 import * as claims from "./ledger/claims.ts";
+import * as dead from "./ledger/dead_letters.ts";
 import * as exported from "./ledger/exports.ts";
 import * as extracts from "./ledger/extracts.ts";
 import { history } from "./ledger/history.ts";
@@ -9,6 +10,7 @@ import * as publishing from "./ledger/publishing.ts";
 import * as uploads from "./ledger/uploads.ts";
 import type {
   Claim,
+  DeadStudy,
   Extract,
   FailureCount,
   ImageToUpload,
@@ -157,6 +159,16 @@ export class Ledger {
   /** Makes an extract's studies wait as unpublished: those that failed, or all whose message may be lost too. @returns How many. */
   republish(kind: StudyKind, extractId: number, scope: RepublishScope, call: LedgerCall = {}): Promise<number> {
     return this.#run(`publish the ${kind}s again`, call, (sql) => publishing.republish(sql, kind, extractId, scope));
+  }
+
+  /** Studies that failed wait again: their dead letters are about to be put on the queue. @returns How many had failed. */
+  askAgain(kind: StudyKind, studies: readonly StudyKey[], call: LedgerCall = {}): Promise<number> {
+    return this.#run(`ask for the ${kind}s again`, call, (sql) => dead.askAgain(sql, kind, studies));
+  }
+
+  /** Whether each of these dead letters is of no use any more: its study was published again since, is in work, or is done. */
+  superseded(kind: StudyKind, letters: readonly DeadStudy[], call: LedgerCall = {}): Promise<readonly boolean[]> {
+    return this.#run("compare the dead letters", call, (sql) => dead.superseded(sql, kind, letters));
   }
 
   /** Images that are done and not yet exported, oldest row first. */
@@ -308,6 +320,16 @@ export class Ledger {
   /** A project's extracts, oldest first. */
   extracts(projectSlug: string, call: LedgerCall = {}): Promise<readonly Extract[]> {
     return this.#run("list the extracts", call, (sql) => extracts.listExtracts(sql, projectSlug));
+  }
+
+  /** How many studies are in a consumer's hands now, of all projects. */
+  inHand(call: LedgerCall = {}): Promise<Readonly<Record<StudyKind, number>>> {
+    return this.#run("count the studies in hand", call, (sql) => overview.inHand(sql));
+  }
+
+  /** Names of the queues that this database knows: they were consumed, their rate was set, or they are its own tables. */
+  queues(call: LedgerCall = {}): Promise<readonly string[]> {
+    return this.#run("list the queues", call, (sql) => overview.queues(sql));
   }
 
   /** How many studies are in each state, of one project or all. */

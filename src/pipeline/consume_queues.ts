@@ -95,7 +95,8 @@ export async function consumeQueues(
       stop.removeEventListener("abort", stopping);
       await consumer.stop(graceMs === undefined ? {} : { graceMs });
     }
-    return consumer.counts;
+    const { done, retried, requeued, dead, returned } = consumer.stats;
+    return { done, retried, requeued, dead, returned };
   }
 
   function ignoreStop(error: unknown): void {

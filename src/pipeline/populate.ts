@@ -1,13 +1,15 @@
 import type { Ledger, StudyKind } from "../database/mod.ts";
 import type { OmopExtract } from "../exports/mod.ts";
 import type { Broker } from "../queue/mod.ts";
+import { dropSuperseded } from "./dead_letters.ts";
 import { publishStudies, type PublishStudiesOptions } from "./publish_studies.ts";
 
 /** How {@linkcode populate} reports. */
 export interface PopulateOptions extends PublishStudiesOptions {
   /**
    * Also publishes studies that failed, and those whose message a queue accepted before and nobody has finished: after a queue was lost or what made
-   * studies fail was mended. A study that is asked for twice has its effect once. @default {false}
+   * studies fail was mended. A study that is asked for twice has its effect once. Dead letters of the project that are mended so are deleted.
+   * @default {false}
    */
   readonly again?: boolean;
 }
@@ -55,6 +57,7 @@ export async function populate(
   for (const [queue, kind] of queues) {
     if (options.again) await ledger.republish(kind, extractId, "unfinished", abort);
     published[queue] = await publishStudies(ledger, broker, queue, kind, extractId, options);
+    if (options.again) await dropSuperseded(ledger, broker, queue, kind, extract.projectSlug, abort);
   }
   return {
     studies: registered.added + registered.known + registered.exported,

@@ -79,7 +79,10 @@ export interface KeptMessage {
   readonly death?: Death;
 }
 
-/** What becomes of a message that was looked at: it stays where it was, is deleted, or waits again as a first attempt. */
+/**
+ * What becomes of a message that was looked at: it stays where it was, is deleted, or waits again as a first attempt. What stays in a classic queue of
+ * RabbitMQ may come behind the others.
+ */
 export type Verdict = "keep" | "delete" | "requeue";
 
 /** How {@linkcode Broker.walk} goes. */
@@ -88,12 +91,16 @@ export interface WalkOptions extends Abortable {
   readonly batch?: number;
 }
 
+/** A transaction of {@link https://github.com/porsager/postgres | postgres.js}. */
+export type Transaction = postgres.TransactionSql;
+
 /**
  * What is to happen together with an acknowledgement: in its transaction where the queue is a table in PostgreSQL, before it otherwise.
  *
- * @param transaction The transaction, to be used for every statement; absent where the queue is no table.
+ * @param transaction To be used for every statement, while nothing else is waited for: the message is not lost meanwhile, but the embedded database
+ * lets nobody else in. Absent where the queue is no table.
  */
-export type Effect = (transaction?: postgres.TransactionSql) => Promise<void>;
+export type Effect = (transaction?: Transaction) => Promise<void>;
 
 /**
  * One message in hand, its body not yet validated. One of its five methods answers it, once; where that rejects and the message is not lost, another may be tried.

@@ -64,13 +64,14 @@ testWith(
     service.asked.length = 0;
     assertEquals(
       await pixlJson(["retry", project, "--failed", "--queues", "pacs"], site),
-      { project, published: { pacs: 2 } },
+      { project, published: { pacs: 2 }, dropped: { pacs: 2 } },
     );
     assertEquals((await pixl(consume, site)).code, 0);
     assertEquals(service.asked.length, 2);
     assertEquals(await pixlJson(["retry", project, "--unfinished", "--queues", "pacs"], site), {
       project,
       published: { pacs: 0 },
+      dropped: { pacs: 0 },
     });
 
     const after = await pixl(["history", failed.accession_number], site);

@@ -1,3 +1,4 @@
+import * as amqp from "amqplib";
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
 import { delay } from "@std/async";
@@ -286,6 +287,19 @@ async function configure(address: RabbitmqAddress, env: Record<string, string>):
   await Deno.writeTextFile(`${dir}/enabled_plugins`, "[].\n");
   await Deno.writeTextFile(`${dir}/env.conf`, "");
   await Deno.writeTextFile(`${dir}/env.json`, JSON.stringify(env));
+}
+
+/** RabbitMQ without this project between. */
+export async function withRaw<T>(run: (channel: amqp.Channel) => Promise<T>): Promise<T> {
+  const { host, port, username, password } = await sharedRabbitmq();
+  const connection = await amqp.connect({ hostname: host, port, username, password, vhost: "%2F" });
+  try {
+    const channel = await connection.createChannel();
+    channel.on("error", () => {});
+    return await run(channel);
+  } finally {
+    await connection.close();
+  }
 }
 
 async function writeCertificate(dir: string, { certPem, keyPem }: Pki): Promise<void> {

@@ -24,11 +24,23 @@ export const retryCommand: PixlCommand<readonly [project: string], Options> = {
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
     using phase = screen.phase("retry", 0, "messages");
-    const published = await retryProject(open.ledger, broker, kinds, project, unfinished ? "unfinished" : "failed", {
-      signal,
-      onPublished: (_, count) => phase.advance(count),
-    });
+    const { published, dropped } = await retryProject(
+      open.ledger,
+      broker,
+      kinds,
+      project,
+      unfinished ? "unfinished" : "failed",
+      {
+        signal,
+        onPublished: (_, count) => phase.advance(count),
+      },
+    );
     phase.done(Object.entries(published).map(([queue, count]) => `${count} to ${queue}`).join(", "));
-    if (json) print({ project, published });
+    for (const [queue, count] of Object.entries(dropped)) {
+      if (count > 0) {
+        screen.line(`  deleted ${count} dead letters of ${queue}: their studies are asked for again, or mended`);
+      }
+    }
+    if (json) print({ project, published, dropped });
   },
 };

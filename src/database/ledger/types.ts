@@ -17,6 +17,12 @@ export interface StudyKey {
   readonly extract_generated_timestamp: string;
 }
 
+/** A study whose message became a dead letter. */
+export interface DeadStudy extends StudyKey {
+  /** When, ISO 8601. */
+  readonly diedAt: string;
+}
+
 /** A study that an extract asks for. */
 export interface Study extends StudyKey {
   /** The OMOP id of the procedure. */

@@ -1,3 +1,5 @@
+import { Buffer } from "node:buffer";
+import type { Channel, Message } from "amqplib";
 import type {
   Abortable,
   Broker,
@@ -14,12 +16,15 @@ import type { Letter } from "./confirms.ts";
 import { closeChannel, Connection } from "./connection.ts";
 import { RabbitmqDelivery } from "./delivery.ts";
 import { checkWhole, type RabbitmqOptions, settingsOf } from "./options.ts";
-import { copied, readProperties } from "./properties.ts";
+import { copied, deliveriesOf, readProperties } from "./properties.ts";
 import { Publisher } from "./publisher.ts";
 import { Session } from "./session.ts";
 import { RabbitmqSubscription } from "./subscription.ts";
 import { declareQueues, queueNames } from "./topology.ts";
 import { deadLetter, keptMessage, type Walk, walkQueue } from "./walk.ts";
+
+/** What a message weighs that only has to be given back. */
+const NOTHING = Buffer.alloc(0);
 
 /**
  * The queues in RabbitMQ, 3.10 or later: quorum queues, one for what is ready, one for each step of the delay (`<queue>.delay.<ms>`) and one for dead
@@ -160,28 +165,54 @@ export class RabbitmqBroker implements Broker {
     checkWhole("batch", batch, 1, 65_535);
     const { main, delays, dead } = queueNames(queue);
     const abort = signal === undefined ? {} : { signal };
-    const walk: Walk = {
-      batch,
-      visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
-      copy: async ({ properties, content }) => {
-        await this.#publisher.send(main, {
-          messageId: readProperties(properties).messageId,
-          body: new Uint8Array(content),
-          properties: copied(properties, place === "dead" ? { attempt: 1 } : {}),
-        });
-      },
-    };
     const channel = await this.#connection.channel(abort);
+    const copy = async (message: Message, attempt?: number) => {
+      const { properties, content } = message;
+      await this.#publisher.send(main, {
+        messageId: readProperties(properties).messageId,
+        body: new Uint8Array(content),
+        properties: copied(properties, attempt === undefined ? {} : { attempt }),
+      });
+      channel.ack(message);
+    };
+    /** What to do with the messages that are held until all were shown, so that none is shown twice. */
+    const held: (() => Promise<void>)[] = [];
+    const execute = async (message: Message, verdict: "keep" | "requeue", source: string) => {
+      if (verdict === "requeue") {
+        if (place === "dead") await copy(message, 1);
+        else held.push(() => copy(message, 1));
+      } else if (source === main && this.#isWorn(message)) {
+        held.push(() => copy(message));
+      } else {
+        const light = { ...message, content: NOTHING };
+        held.push(() => Promise.resolve(handBack(channel, light)));
+      }
+    };
     let shown = 0;
+    let failure: unknown;
     try {
       // The delays first: what moves from there to the main queue meanwhile is seen there.
       for (const source of place === "dead" ? [dead] : [...delays, main]) {
+        const walk: Walk = {
+          batch,
+          visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
+          execute: (message, verdict) => execute(message, verdict, source),
+        };
         shown += await walkQueue(this.#connection, channel, source, walk, abort);
       }
     } finally {
+      // In their order, which the end of the channel would not keep.
+      for (const finish of held) await finish().catch((error) => failure ??= error);
       closeChannel(channel);
     }
+    if (failure !== undefined) throw failure;
     return shown;
+  }
+
+  /** Whether a message has come back so often that RabbitMQ would soon give it up: a fresh copy is counted from zero. */
+  #isWorn({ properties }: Message): boolean {
+    const { queueType, maxDeliveries } = this.#connection.settings;
+    return queueType === "quorum" && deliveriesOf(properties) >= maxDeliveries / 2;
   }
 
   /** Hands back what is in hand and closes the connection, within about 4 s whatever the broker does. */
@@ -193,5 +224,13 @@ export class RabbitmqBroker implements Broker {
   async #close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription[Symbol.asyncDispose]()));
     await Promise.all([this.#connection[Symbol.asyncDispose](), this.#publishing[Symbol.asyncDispose]()]);
+  }
+}
+
+function handBack(channel: Channel, message: Message): void {
+  try {
+    channel.nack(message, false, true);
+  } catch {
+    // The channel is closed: RabbitMQ has it back already.
   }
 }

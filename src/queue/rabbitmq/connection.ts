@@ -7,8 +7,8 @@ import type { Settings } from "./options.ts";
 
 /** Time allowed for one exchange with the broker, a reconnection included. */
 const ANSWER_MS = 30_000;
-/** Time allowed for the goodbye; a broker that hangs never answers it. */
-const GOODBYE_MS = 2_000;
+/** Time allowed for the goodbye of the channels, and for that of the connection; a broker that hangs never answers it. */
+const GOODBYE_MS = 1_500;
 const RETRIES = 3;
 
 /**
@@ -22,6 +22,8 @@ export class Connection implements AsyncDisposable {
   readonly #closing = new AbortController();
   readonly #ended: AbortController;
   readonly #listeners = new Set<() => void>();
+  /** Each with its end. */
+  readonly #channels = new Map<amqp.Channel, Promise<void>>();
   #connected = Promise.withResolvers<amqp.ChannelModel>();
   #blocked = false;
   #closed: Promise<void> | undefined;
@@ -149,7 +151,7 @@ export class Connection implements AsyncDisposable {
     }
   }
 
-  /** Says goodbye, for at most 2 s, and closes every socket. */
+  /** Says goodbye, for at most 3 s, and closes every socket. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -157,6 +159,9 @@ export class Connection implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#closing.abort(closedFailure());
+    // amqplib does not keep the order of frames between channels: the connection's goodbye would overtake the last acknowledgements.
+    for (const channel of this.#channels.keys()) closeChannel(channel);
+    await deadline(Promise.all(this.#channels.values()), GOODBYE_MS).catch(() => {});
     // If the connection is cut meanwhile, amqplib waits for the answer for ever.
     await deadline(Promise.race([this.#recovering.close(), this.#link.gone]), GOODBYE_MS).catch(() => {});
     this.#ended.abort();
@@ -172,6 +177,12 @@ export class Connection implements AsyncDisposable {
     let abandoned = false;
     const opening = this.#create(create, ended).then((channel) => {
       channel.on("error", () => {});
+      const { promise: gone, resolve } = Promise.withResolvers<void>();
+      this.#channels.set(channel, gone);
+      channel.on("close", () => {
+        this.#channels.delete(channel);
+        resolve();
+      });
       if (abandoned) closeChannel(channel);
       return channel;
     });

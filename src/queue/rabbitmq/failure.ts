@@ -135,14 +135,14 @@ function mismatch(queue: string, error: unknown): QueueError {
   );
 }
 
-/** Type and priorities differ where the Python PIXL, or an earlier setting, declared the queue. */
-function remedy(argument: string | undefined, current = ""): string {
-  const other = argument === "x-max-priority" || (argument === "x-queue-type" && /classic|none/.test(current))
-    ? "classic"
-    : argument === "x-queue-type"
-    ? "quorum"
-    : undefined;
-  const change = other === undefined ? "" : `open RabbitMQ with queueType '${other}', `;
+/** RabbitMQ names the first argument by the alphabet; a main queue of the other type differs in one of these. */
+function remedy(argument = "", current = ""): string {
+  const types = ["x-dead-letter-exchange", "x-max-priority", "x-queue-type"];
+  const change = !types.includes(argument)
+    ? ""
+    : argument === "x-max-priority" || /none|classic/.test(current)
+    ? "if it is the Python PIXL's, open RabbitMQ with queueType 'classic'; if not, "
+    : "open RabbitMQ with queueType 'quorum', ";
   return `${change}empty and delete it, or use another name`;
 }
 

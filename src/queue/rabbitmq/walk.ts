@@ -13,13 +13,12 @@ export interface Walk {
   readonly batch: number;
   /** Looks at a batch, never empty. */
   readonly visit: (batch: readonly Message[]) => Promise<readonly Verdict[]>;
-  /** Puts a copy among those that are ready. */
-  readonly copy: (message: Message) => Promise<void>;
+  /** Carries out a verdict but `delete`; what it does not answer is answered at the end. */
+  readonly execute: (message: Message, verdict: "keep" | "requeue") => Promise<void>;
 }
 
 /**
- * Shows each message that is in a queue now, once, in its order. What is kept stays unanswered until the channel is closed: then it goes back to where
- * it was.
+ * Shows each message that is in a queue now, once, in its order.
  *
  * Each batch has a consumer of its own, whose prefetch is the batch: asking for one message at a time (basic.get) takes a round trip for each.
  *
@@ -32,7 +31,7 @@ export async function walkQueue(
   connection: Connection,
   channel: Channel,
   queue: string,
-  { visit, copy, batch: size }: Walk,
+  { visit, execute, batch: size }: Walk,
   options: Abortable,
 ): Promise<number> {
   const count = async () => (await connection.answer(channel.checkQueue(queue), queue, options)).messageCount;
@@ -42,16 +41,34 @@ export async function walkQueue(
     const batch = await take(Math.min(size, total - shown));
     if (batch.length === 0) break;
     shown += batch.length;
-    const verdicts = await visit(batch);
+    let verdicts: readonly Verdict[];
+    try {
+      verdicts = await visit(batch);
+    } catch (error) {
+      await Promise.all(batch.map((message) => execute(message, "keep")));
+      throw error;
+    }
     await Promise.all(batch.map(async (message, i) => {
       const verdict = verdicts[i] ?? "keep";
-      if (verdict === "requeue") await copy(message);
-      if (verdict !== "keep") channel.ack(message);
+      if (verdict === "delete") channel.ack(message);
+      else await execute(message, verdict);
     }));
   }
-  // Not before RabbitMQ has read what was acknowledged.
-  await count();
+  await settle();
   return shown;
+
+  /**
+   * Waits until RabbitMQ has done what was acknowledged. Beyond 32 a quorum queue's channel holds acknowledgements back until the first are done (the soft
+   * limit of rabbit_fifo_client), and a channel that is closed forgets those. A consumer is only begun when what the channel sent before is done: the
+   * first time that frees what was held back, the second time that is done too.
+   */
+  async function settle(): Promise<void> {
+    await channel.prefetch(1, false);
+    for (let i = 0; i < 2; i++) {
+      const { consumerTag } = await connection.answer(channel.consume(queue, () => {}), queue, options);
+      await connection.answer(channel.cancel(consumerTag), queue, options);
+    }
+  }
 
   /** Up to so many messages; fewer if no more are left. */
   async function take(most: number): Promise<Message[]> {

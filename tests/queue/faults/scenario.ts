@@ -85,7 +85,7 @@ async function run<T>(scene: Scene, { strike, repeats }: Fault<T>, target: T): P
   });
   await consumer.idle();
   await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
-  assertEquals(consumer.counts.dead, 0);
+  assertEquals(consumer.stats.dead, 0);
 
   const duplicates = [...handled.values()].reduce((sum, times) => sum + times - 1, 0);
   if (repeats === 0) assertEquals({ unconfirmed, duplicates }, { unconfirmed: 0, duplicates: 0 });
