@@ -67,8 +67,8 @@ export class QueueTable {
     return count;
   }
 
-  /** Tells the planner how much there is now. A server does so by itself, later. */
+  /** Tells the planner how much there is now, in what it looks at. A server does so by itself, later. */
   async analyze(): Promise<void> {
-    await this.#sql`analyze pixl_pipeline.message`;
+    await this.#sql`analyze pixl_pipeline.message (queue, priority, available_at, lease_until, dead_at)`;
   }
 }
