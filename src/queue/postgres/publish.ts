@@ -4,6 +4,8 @@ import { PublishError, QueueError } from "../errors.ts";
 import { checkOutgoing } from "../check_outgoing.ts";
 import { queueError } from "./errors.ts";
 
+type Source = Generator<OutgoingMessage, void> | AsyncGenerator<OutgoingMessage, void>;
+
 type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
 
 /** Most messages and bytes of a statement. */
@@ -35,14 +37,14 @@ export async function publishBatches(
       `Cannot publish as 'timeoutMs' must be positive and below 2^31: current value is ${timeoutMs}`,
     );
   }
-  const source = read(messages, signal);
+  const source = Symbol.asyncIterator in messages ? read(messages, signal) : readAtOnce(messages, signal);
   let stored = 0;
   for (let batch = await fill(source); batch.length > 0; batch = await fill(source)) {
     try {
       await store(() => insert(batch), timeoutMs, retry, signal === undefined ? {} : { signal });
     } catch (error) {
       if (signal?.aborted && error === signal.reason) {
-        await source.return();
+        await source.return(undefined);
         throw error;
       }
       const lost = batch.map(({ messageId }) => messageId);
@@ -79,15 +81,17 @@ function mayPass(error: unknown): boolean {
 }
 
 /** The next batch; empty at the end. */
-async function fill(source: AsyncGenerator<OutgoingMessage, void>): Promise<OutgoingMessage[]> {
+async function fill(source: Source): Promise<OutgoingMessage[]> {
   const batch: OutgoingMessage[] = [];
   for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
-    const { done, value } = await source.next();
+    const next = source.next();
+    // A promise a message would cost as much as storing it.
+    const { done, value } = next instanceof Promise ? await next : next;
     if (done) break;
     try {
       checkOutgoing(value);
     } catch (error) {
-      await source.return();
+      await source.return(undefined);
       throw error;
     }
     batch.push(value);
@@ -96,13 +100,24 @@ async function fill(source: AsyncGenerator<OutgoingMessage, void>): Promise<Outg
   return batch;
 }
 
+/** Reads a source that has the next message at hand. */
+function* readAtOnce(messages: Iterable<OutgoingMessage>, signal?: AbortSignal): Generator<OutgoingMessage, void> {
+  for (const message of messages) {
+    signal?.throwIfAborted();
+    yield message;
+  }
+}
+
 /** Reads a source that may fall silent: an abort ends the wait and closes the source, without waiting for it. */
-async function* read(messages: Messages, signal?: AbortSignal): AsyncGenerator<OutgoingMessage, void> {
-  const source = Symbol.asyncIterator in messages ? messages[Symbol.asyncIterator]() : messages[Symbol.iterator]();
+async function* read(
+  messages: AsyncIterable<OutgoingMessage>,
+  signal?: AbortSignal,
+): AsyncGenerator<OutgoingMessage, void> {
+  const source = messages[Symbol.asyncIterator]();
   let done = false;
   try {
     while (!done) {
-      const next = Promise.resolve(source.next());
+      const next = source.next();
       const result = await (signal === undefined ? next : abortable(next, signal));
       done = result.done ?? false;
       if (!result.done) yield result.value;
@@ -112,6 +127,6 @@ async function* read(messages: Messages, signal?: AbortSignal): AsyncGenerator<O
     done = !(signal?.aborted && error === signal.reason);
     throw error;
   } finally {
-    if (!done) Promise.resolve(source.return?.()).catch(() => {});
+    if (!done) source.return?.()?.catch(() => {});
   }
 }
