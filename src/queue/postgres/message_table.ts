@@ -14,16 +14,21 @@ export class MessageTable {
   }
 
   async insert(queue: string, messages: readonly OutgoingMessage[]): Promise<void> {
+    // One JSON text is written and read in half the time that an array for each column takes.
+    const rows = JSON.stringify(messages.map(({ messageId, body, priority, traceparent, attempt }) => ({
+      name: withoutNul(messageId).toWellFormed(),
+      body: body.toBase64(),
+      priority,
+      traceparent,
+      attempt,
+    })));
     const { count } = await this.#sql`
       insert into pixl_pipeline.message (queue, name, body, priority, traceparent, attempt)
-      select queue, name, decode(body, 'base64'), priority::integer, traceparent, attempt::integer
+      select queue, name, decode(body, 'base64'), coalesce(priority, 0), traceparent, coalesce(attempt, 1)
       from pixl_pipeline.queue
-      cross join unnest(
-        ${messages.map(({ messageId }) => withoutNul(messageId))}::text[],
-        ${messages.map(({ body }) => body.toBase64())}::text[],
-        ${messages.map(({ priority = 0 }) => String(priority))}::text[],
-        ${messages.map(({ traceparent = null }) => traceparent)}::text[],
-        ${messages.map(({ attempt = 1 }) => String(attempt))}::text[]
+      cross join rows from (
+        json_to_recordset(${rows}::text::json)
+          as (name text, body text, priority integer, traceparent text, attempt integer)
       ) with ordinality as message (name, body, priority, traceparent, attempt, place)
       where queue = ${queue}
       order by place`;

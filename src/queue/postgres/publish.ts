@@ -38,18 +38,18 @@ export async function publishBatches(
       `Cannot publish as 'timeoutMs' must be positive and below 2^31: current value is ${timeoutMs}`,
     );
   }
-  const source: Source = { reader: read(messages, signal), mayPause: Symbol.asyncIterator in messages };
+  const source = new Source(messages, signal);
   let stored = 0;
   for (let batch = await fill(source); batch.length > 0; batch = await fill(source)) {
     try {
       await store(() => insert(batch), timeoutMs, retry, signal === undefined ? {} : { signal });
     } catch (error) {
       if (signal?.aborted && error === signal.reason) {
-        await source.reader.return();
+        await source.close();
         throw error;
       }
       const lost = batch.map(({ messageId }) => messageId);
-      for (let next = await take(source); !next.done; next = await take(source)) lost.push(next.value.messageId);
+      for (let next = await source.next(); !next.done; next = await source.next()) lost.push(next.value.messageId);
       throw new PublishError(queue, lost, stored, { cause: queueError(`publish to the queue '${queue}'`, error) });
     }
     stored += batch.length;
@@ -67,31 +67,18 @@ async function store(
   const end = performance.now() + timeoutMs;
   for (let pauseMs = FIRST_PAUSE_MS;; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
     try {
-      return await deadline(insert(), end - performance.now(), options);
+      return await deadline(insert(), Math.max(end - performance.now(), 1), options);
     } catch (error) {
-      const left = end - performance.now() - pauseMs;
-      if (!retry || left <= 0 || options.signal?.aborted || !mayPass(error)) throw error;
+      if (!retry || options.signal?.aborted || !mayPass(error)) throw error;
+      await delay(pauseMs, options);
+      if (performance.now() >= end) throw error;
     }
-    await delay(pauseMs, options);
   }
 }
 
 function mayPass(error: unknown): boolean {
   const known = queueError("publish", error);
   return known instanceof QueueError && known.code === "broker-unreachable";
-}
-
-/** What is read, and what was asked of it and is not there yet. */
-interface Source {
-  readonly reader: AsyncGenerator<OutgoingMessage, void>;
-  readonly mayPause: boolean;
-  next?: Promise<IteratorResult<OutgoingMessage, void>>;
-}
-
-async function take(source: Source): Promise<IteratorResult<OutgoingMessage, void>> {
-  const next = source.next ?? source.reader.next();
-  delete source.next;
-  return await next;
 }
 
 /** The next batch, when it is full, at the end, or when the source pauses; empty at the end. */
@@ -103,19 +90,16 @@ async function fill(source: Source): Promise<OutgoingMessage[]> {
     for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
       if (source.mayPause && batch.length > 0) {
         timer ??= setTimeout(() => late.resolve(undefined), LINGER_MS);
-        source.next = source.reader.next();
-        if (await Promise.race([source.next, late.promise]) === undefined) {
-          // Whoever takes it sees what went wrong.
-          source.next.catch(() => {});
-          break;
-        }
+        if (await Promise.race([source.peek(), late.promise]) === undefined) break;
       }
-      const { done, value } = await take(source);
+      const next = source.next();
+      // A promise a message would cost as much as storing it.
+      const { done, value } = next instanceof Promise ? await next : next;
       if (done) break;
       try {
         checkOutgoing(value);
       } catch (error) {
-        await source.reader.return();
+        await source.close();
         throw error;
       }
       batch.push(value);
@@ -127,13 +111,57 @@ async function fill(source: Source): Promise<OutgoingMessage[]> {
   }
 }
 
+type Result = IteratorResult<OutgoingMessage, void>;
+
+/** The messages, one after the other. */
+class Source {
+  /** Whether the next message may take its time. */
+  readonly mayPause: boolean;
+  readonly #reader: Generator<OutgoingMessage, void> | AsyncGenerator<OutgoingMessage, void>;
+  #peeked: Promise<Result> | undefined;
+
+  constructor(messages: Messages, signal: AbortSignal | undefined) {
+    this.mayPause = Symbol.asyncIterator in messages;
+    this.#reader = Symbol.asyncIterator in messages ? read(messages, signal) : readAtOnce(messages, signal);
+  }
+
+  next(): Result | Promise<Result> {
+    const next = this.#peeked ?? this.#reader.next();
+    this.#peeked = undefined;
+    return next;
+  }
+
+  /** What `next()` will give. */
+  async peek(): Promise<Result> {
+    this.#peeked ??= Promise.resolve(this.#reader.next());
+    // Whoever takes it sees what went wrong.
+    this.#peeked.catch(() => {});
+    return await this.#peeked;
+  }
+
+  async close(): Promise<void> {
+    await this.#reader.return(undefined);
+  }
+}
+
+/** Reads a source that has the next message at hand. */
+function* readAtOnce(messages: Iterable<OutgoingMessage>, signal?: AbortSignal): Generator<OutgoingMessage, void> {
+  for (const message of messages) {
+    signal?.throwIfAborted();
+    yield message;
+  }
+}
+
 /** Reads a source that may fall silent: an abort ends the wait and closes the source, without waiting for it. */
-async function* read(messages: Messages, signal?: AbortSignal): AsyncGenerator<OutgoingMessage, void> {
-  const source = Symbol.asyncIterator in messages ? messages[Symbol.asyncIterator]() : messages[Symbol.iterator]();
+async function* read(
+  messages: AsyncIterable<OutgoingMessage>,
+  signal?: AbortSignal,
+): AsyncGenerator<OutgoingMessage, void> {
+  const source = messages[Symbol.asyncIterator]();
   let done = false;
   try {
     while (!done) {
-      const next = Promise.resolve(source.next());
+      const next = source.next();
       const result = await (signal === undefined ? next : abortable(next, signal));
       done = result.done ?? false;
       if (!result.done) yield result.value;
@@ -143,6 +171,6 @@ async function* read(messages: Messages, signal?: AbortSignal): AsyncGenerator<O
     done = !(signal?.aborted && error === signal.reason);
     throw error;
   } finally {
-    if (!done) Promise.resolve(source.return?.()).catch(() => {});
+    if (!done) source.return?.()?.catch(() => {});
   }
 }

@@ -59,31 +59,58 @@ export class Publisher {
       hopeless ||= error instanceof QueueError && error.code !== "queue-missing";
     };
 
-    const launch = async (message: OutgoingMessage) => {
-      const { messageId, body } = message;
-      const letter = { messageId, body, properties: propertiesOf(message) };
-      if (hopeless) return missed(messageId, cause);
-      if (!this.#window.tryEnter(body.length)) await this.#window.enter(body.length, abort);
-      const until = performance.now() + timeoutMs;
-      let flight: Flight;
-      try {
-        flight = { sent: await this.#launch(queue, letter, until, abort), over: false };
-      } catch (error) {
-        this.#window.leave(body.length);
-        signal?.throwIfAborted();
-        return missed(messageId, error);
-      }
-      const done = (retry ? this.#insist(queue, letter, until, flight, abort) : flight.sent.confirmed).then(() => {
-        confirmed++;
-      }, (error) => missed(messageId, error)).finally(() => {
-        this.#window.leave(body.length);
+    const follow = (letter: Letter, until: number, sent: Sent) => {
+      const flight = { sent, over: false };
+      const land = () => {
+        this.#window.leave(letter.body.length);
         inFlight.delete(flight);
+      };
+      const confirmation = retry ? this.#insist(queue, letter, until, flight, abort) : sent.confirmed;
+      const done = confirmation.then(() => {
+        land();
+        confirmed++;
+      }, (error) => {
+        land();
+        missed(letter.messageId, error);
       });
       inFlight.set(flight, done);
     };
+    const launchLater = async (letter: Letter) => {
+      await this.#window.enter(letter.body.length, abort);
+      const until = performance.now() + timeoutMs;
+      let sent: Sent;
+      try {
+        sent = await this.#launch(queue, letter, until, abort);
+      } catch (error) {
+        this.#window.leave(letter.body.length);
+        signal?.throwIfAborted();
+        return missed(letter.messageId, error);
+      }
+      follow(letter, until, sent);
+    };
+    /** At once, without a promise, where nothing is in the way. */
+    const launch = (message: OutgoingMessage): Promise<void> | undefined => {
+      const { messageId, body } = message;
+      const letter = { messageId, body, properties: propertiesOf(message) };
+      if (hopeless) {
+        missed(messageId, cause);
+        return undefined;
+      }
+      const channel = this.#confirms.usable;
+      if (channel === undefined || !this.#window.tryEnter(body.length)) return launchLater(letter);
+      follow(letter, performance.now() + timeoutMs, this.#confirms.send(channel, queue, letter, timeoutMs));
+      return undefined;
+    };
 
     try {
-      for await (const message of untilAborted(messages, signal)) await launch(message);
+      if (Symbol.iterator in messages) {
+        for (const message of messages) {
+          signal?.throwIfAborted();
+          await launch(message);
+        }
+      } else {
+        for await (const message of untilAborted(messages, signal)) await launch(message);
+      }
     } catch (error) {
       // Nothing goes on behind the caller's back.
       giveUp(inFlight.keys(), error);
@@ -151,14 +178,10 @@ function giveUp(flights: Iterable<Flight>, reason: unknown): void {
 }
 
 /** The messages, until the signal aborts: also while the source says nothing. The source is closed in any case. */
-async function* untilAborted(messages: Messages, signal: AbortSignal | undefined): AsyncGenerator<OutgoingMessage> {
-  if (Symbol.iterator in messages) {
-    for (const message of messages) {
-      signal?.throwIfAborted();
-      yield message;
-    }
-    return;
-  }
+async function* untilAborted(
+  messages: AsyncIterable<OutgoingMessage>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<OutgoingMessage> {
   const source = messages[Symbol.asyncIterator]();
   let open = true;
   try {
