@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { addressesOf } from "./addresses.ts";
-import type { Config } from "./config.ts";
+import type { Config, FtpsConfig } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { workerAccess } from "./worker_module.ts";
 
@@ -45,14 +45,14 @@ export function brokerAccess({ broker }: Config): Access {
  * Access to the FTPS server: its control port, and any port of its address, since a passive data connection (RFC 4217, EPSV of RFC 2428) goes to
  * a port that the server chooses.
  */
-export function ftpsAccess({ ftps }: Pick<Config, "ftps">, addresses: readonly string[]): Access {
-  return { net: [`${netHost(ftps.host)}:${ftps.port}`, ...addresses.map(netHost)] };
+function ftpsAccess({ host, port }: FtpsConfig, addresses: readonly string[]): Access {
+  return { net: [`${netHost(host)}:${port}`, ...addresses.map(netHost)] };
 }
 
 /** Access to where uploads go, over so many connections. */
 export async function destinationAccess({ destination }: Config, connections: number): Promise<Access> {
   if (destination.kind === "directory") return { read: [destination.dir], write: [destination.dir] };
-  const net = ftpsAccess(destination, await addressesOf(destination.ftps.host));
+  const net = ftpsAccess(destination.ftps, await addressesOf(destination.ftps.host));
   return connections === 1 ? net : joinAccess(net, workerAccess());
 }
 

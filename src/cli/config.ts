@@ -1,4 +1,9 @@
+import { isAbsolute } from "node:path";
+import { isLoopback } from "./addresses.ts";
 import { type ReadSetting, SettingsReader } from "./settings.ts";
+
+/** How a service proves who it is: by this authority, else by one of the system's; `false` for a connection in the clear. */
+export type TlsConfig = { readonly ca?: string } | false;
 
 /** A PostgreSQL server, or the embedded database in a folder. */
 export type DatabaseConfig =
@@ -9,7 +14,7 @@ export type DatabaseConfig =
     readonly database: string;
     readonly user: string;
     readonly password: string;
-    readonly caPem: string | undefined;
+    readonly tls: TlsConfig;
   }
   | { readonly kind: "embedded"; readonly dir: string };
 
@@ -22,7 +27,8 @@ export type BrokerConfig =
     readonly username: string;
     readonly password: string;
     readonly vhost: string;
-    readonly caPem: string | undefined;
+    readonly queueType: "quorum" | "classic";
+    readonly tls: TlsConfig;
   }
   | { readonly kind: "database" };
 
@@ -47,7 +53,6 @@ export type DestinationConfig =
 export interface Needs {
   readonly database?: boolean;
   readonly broker?: boolean;
-  readonly ftps?: boolean;
   readonly destination?: boolean;
 }
 
@@ -55,7 +60,6 @@ export interface Needs {
 export interface Config {
   readonly database: DatabaseConfig;
   readonly broker: BrokerConfig;
-  readonly ftps: FtpsConfig;
   readonly destination: DestinationConfig;
   /** Where exports are written, and read from for the upload. */
   readonly exportDir: string;
@@ -80,8 +84,15 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
   const settings = new SettingsReader(read);
   const database = needs.database || needs.broker ? readDatabase(settings) : undefined;
   const broker = needs.broker ? readBroker(settings) : undefined;
-  const ftps = needs.ftps ? readFtps(settings) : undefined;
   const destination = needs.destination ? readDestination(settings) : undefined;
+  if (
+    destination?.kind === "ftps" && destination.ftps.caPem !== undefined && database?.kind === "postgres" &&
+    database.tls !== false && !database.tls.ca
+  ) {
+    settings.problem(
+      "FTP_CA_FILE is set and PIXL_DB_CA_FILE is not: uploads trust nobody else in the whole process, so name the database's authority too",
+    );
+  }
   const defaultRate = settings.number("PIXL_RATE", 5, { min: 0, max: 1_000_000 });
   const defaultCapacity = settings.number("PIXL_RATE_CAPACITY", 5, { min: 1, max: 1_000_000, whole: true });
   settings.check();
@@ -91,9 +102,6 @@ export function readConfig(read: ReadSetting, needs: Needs): Config {
     },
     get broker() {
       return asked(broker, "broker");
-    },
-    get ftps() {
-      return asked(ftps, "ftps");
     },
     get destination() {
       return asked(destination, "destination");
@@ -134,22 +142,35 @@ function readDatabase(settings: SettingsReader): DatabaseConfig | undefined {
     database: settings.optional("PIXL_DB_NAME") ?? "pixl",
     user: settings.required("PIXL_DB_USER", "name the database user"),
     password: settings.secret("PIXL_DB_PASSWORD", "give the database user's password"),
-    caPem: settings.pem("PIXL_DB_CA_FILE"),
+    tls: readTls(settings, "PIXL_DB", host),
   };
 }
 
 function readBroker(settings: SettingsReader): BrokerConfig {
   const host = settings.optional("RABBITMQ_HOST");
   if (host === undefined) return { kind: "database" };
+  const tls = readTls(settings, "RABBITMQ", host);
   return {
     kind: "rabbitmq",
     host,
-    port: settings.port("RABBITMQ_PORT", 5672),
+    port: settings.port("RABBITMQ_PORT", tls === false ? 5672 : 5671),
     username: settings.required("RABBITMQ_USERNAME", "name the broker's user"),
     password: settings.secret("RABBITMQ_PASSWORD", "give the broker user's password"),
     vhost: settings.optional("RABBITMQ_VHOST") ?? "/",
-    caPem: settings.pem("RABBITMQ_CA_FILE"),
+    queueType: settings.choice("RABBITMQ_QUEUE_TYPE", ["quorum", "classic"], "quorum"),
+    tls,
   };
+}
+
+/** Beyond this host nothing goes in the clear, unless somebody says so. */
+function readTls(settings: SettingsReader, prefix: string, host: string): TlsConfig {
+  const ca = settings.pem(`${prefix}_CA_FILE`);
+  const usual = ca === undefined && isLoopback(host) ? "off" : "verify";
+  const wanted = settings.choice(`${prefix}_TLS`, ["verify", "off"], usual);
+  if (wanted === "off" && ca !== undefined) {
+    settings.problem(`${prefix}_TLS is off and ${prefix}_CA_FILE is set: keep one`);
+  }
+  return wanted === "off" ? false : ca === undefined ? {} : { ca };
 }
 
 function readDestination(settings: SettingsReader): DestinationConfig {
@@ -158,6 +179,11 @@ function readDestination(settings: SettingsReader): DestinationConfig {
   if (settings.optional("FTP_HOST") !== undefined) {
     settings.problem(
       "PIXL_UPLOAD_DIR and FTP_HOST are both set: keep the first for a folder, the second for an FTPS server",
+    );
+  }
+  if (!isAbsolute(dir)) {
+    settings.problem(
+      `PIXL_UPLOAD_DIR must be an absolute path, as the ledger knows the share by: current value is '${dir}'`,
     );
   }
   return { kind: "directory", dir };

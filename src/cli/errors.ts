@@ -26,6 +26,20 @@ export class StudyUnknownError extends PixlError {
   }
 }
 
+/** A handler does not answer. */
+export class HandlerError extends PixlError {
+  override readonly code = "handler-unreachable";
+  override readonly kind = "unavailable";
+
+  /** @param address Host and port: the rest of a URL may be secret. @param options The cause. */
+  constructor(address: string, options?: ErrorOptions) {
+    super(
+      `Cannot reach the handler at ${address}: see that the service runs and that its certificate is right`,
+      options,
+    );
+  }
+}
+
 /** Some items failed, the others are done. */
 export class PartialError extends PixlError {
   override readonly code = "partial";

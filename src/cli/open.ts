@@ -1,3 +1,4 @@
+import { getLogger } from "@logtape/logtape";
 import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase, SharedRate } from "../database/mod.ts";
 import { type Broker, PostgresBroker, RabbitmqBroker } from "../queue/mod.ts";
 import {
@@ -8,8 +9,11 @@ import {
   FtpsPool,
   Pace,
 } from "../upload/mod.ts";
-import type { BrokerConfig, Config, FtpsConfig } from "./config.ts";
+import { isLoopback } from "./addresses.ts";
+import type { BrokerConfig, Config, FtpsConfig, TlsConfig } from "./config.ts";
 import { workerModule } from "./worker_module.ts";
+
+const log = getLogger(["pixl", "cli"]);
 
 /** Parts that a bundle carries and a run from source finds by itself. */
 let pgliteAssets: (() => Promise<EmbeddedAssets>) | undefined;
@@ -28,8 +32,8 @@ export interface OpenLedger extends AsyncDisposable {
 /** Opens the database that is configured. */
 export async function openConfiguredDatabase({ database }: Config, signal: AbortSignal): Promise<Database> {
   if (database.kind === "embedded") return await openEmbedded(database.dir, signal, { shared: true });
-  const { kind, host, port, user, password, caPem } = database;
-  const tls = caPem === undefined ? false : { ca: caPem };
+  const { kind, host, port, user, password, tls } = database;
+  warnOfClear("PIXL_DB_TLS", host, tls);
   return await openDatabase({ kind, host, port, database: database.database, user, password, tls }, { signal });
 }
 
@@ -62,19 +66,23 @@ export function openRate(config: Config, database: Database, queue: string): Sha
 
 /** Opens the broker that is configured; a queue table is in the database. */
 export async function openBroker({ broker }: Config, database: Database, signal: AbortSignal): Promise<Broker> {
-  return broker.kind === "database" ? new PostgresBroker(database.sql) : await openRabbitmq(broker, signal);
+  if (broker.kind === "rabbitmq") return await openRabbitmq(broker, signal);
+  return new PostgresBroker(database.sql, { listen: !database.embedded });
 }
 
 /** Opens a RabbitMQ. */
 export async function openRabbitmq(broker: BrokerConfig & { kind: "rabbitmq" }, signal: AbortSignal): Promise<Broker> {
-  const { host, port, username, password, vhost, caPem } = broker;
-  const tls = caPem === undefined ? {} : { tls: { ca: caPem } };
-  return await RabbitmqBroker.open({ host, port, username, password, vhost, ...tls }, { signal });
+  const { host, port, username, password, vhost, queueType, tls } = broker;
+  warnOfClear("RABBITMQ_TLS", host, tls);
+  return await RabbitmqBroker.open(
+    { host, port, username, password, vhost, queueType, ...(tls === false ? {} : { tls }) },
+    { signal },
+  );
 }
 
-/** Logs in at the Data Safe Haven. */
-export async function openDestination({ ftps }: Pick<Config, "ftps">, signal: AbortSignal): Promise<FtpsDestination> {
-  return await FtpsDestination.open(ftpsOptions(ftps), { signal });
+function warnOfClear(setting: string, host: string, tls: TlsConfig): void {
+  if (tls !== false || isLoopback(host)) return;
+  log.warn("{setting} is off: MRNs and accession numbers go to {host} in the clear", { setting, host });
 }
 
 /** How uploads go out. */
@@ -83,14 +91,18 @@ export interface UploadWays {
   readonly maxBytesPerSecond?: number;
 }
 
-/** Opens where uploads go. */
+/** Opens where uploads go. @param ledger Knows whether that was used before. */
 export async function openUpload(
   { destination }: Config,
   { connections, maxBytesPerSecond }: UploadWays,
+  ledger: Ledger,
   signal: AbortSignal,
 ): Promise<Destination> {
   const pace = maxBytesPerSecond === undefined ? {} : { pace: new Pace(maxBytesPerSecond) };
-  if (destination.kind === "directory") return await DirectoryDestination.open(destination.dir, pace);
+  if (destination.kind === "directory") {
+    const wasUsed = await ledger.hasTransfersTo(destination.dir, { signal });
+    return await DirectoryDestination.open(destination.dir, { ...pace, wasUsed });
+  }
   const options = { ...ftpsOptions(destination.ftps), ...pace };
   if (connections === 1) return await FtpsDestination.open(options, { signal });
   const module = workerModule();

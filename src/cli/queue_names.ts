@@ -7,6 +7,11 @@ export type QueueKinds = ReadonlyMap<string, StudyKind>;
 /** Names whose meaning is known; those of the Python PIXL among them. */
 const KNOWN: Readonly<Record<string, StudyKind>> = { "pacs": "image", "imaging-primary": "image", "ehr": "report" };
 
+/** What a queue of that name is for, where its name alone says it. */
+export function kindOf(queue: string): StudyKind | undefined {
+  return Object.hasOwn(KNOWN, queue) ? KNOWN[queue] : undefined;
+}
+
 /**
  * Reads names of queues. A name that is not known must say what it is for, so that a slip of the pen does not send studies to a queue that nobody works on.
  *
@@ -22,7 +27,7 @@ export function queueKinds(words: readonly string[]): QueueKinds {
         `'${word}' is no name of a queue: use letters, digits, '.', '_' and '-', not 'amq.' first`,
       ]);
     }
-    const kind = given === "image" || given === "report" ? given : KNOWN[name];
+    const kind = given === "image" || given === "report" ? given : kindOf(name);
     if (kind === undefined) {
       throw new ConfigError([
         `The queue '${name}' is not known: use ${
@@ -34,6 +39,17 @@ export function queueKinds(words: readonly string[]): QueueKinds {
   }
   if (kinds.size === 0) throw new ConfigError(["No queue is named: use for example 'pacs'"]);
   return kinds;
+}
+
+/**
+ * Reads the name of one queue.
+ *
+ * @param word As in {@linkcode queueKinds}.
+ * @throws {ConfigError} If it cannot be used.
+ */
+export function oneQueue(word: string): { readonly queue: string; readonly kind: StudyKind } {
+  for (const [queue, kind] of queueKinds([word])) return { queue, kind };
+  throw new Error("queueKinds() gives at least one");
 }
 
 /**

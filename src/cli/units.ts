@@ -13,3 +13,11 @@ export function durationText(seconds: number): string {
   const rest = String(whole % 60).padStart(2, "0");
   return hours === 0 ? `${minutes}:${rest}` : `${hours}:${String(minutes).padStart(2, "0")}:${rest}`;
 }
+
+/** A time as people say it, in one whole unit: `40 s`, `3 min`, `5 h`, `2 d`. @param ms Milliseconds. */
+export function agoText(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1_000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3_600)} h` : `${Math.floor(seconds / 86_400)} d`;
+}

@@ -34,8 +34,7 @@ export function openClient(options: ClientOptions): Sql {
     password: options.password,
     max: options.poolSize,
     connect_timeout: options.connectTimeoutMs / 1_000,
-    // Its own back-off grows to 20 s, and queries queue behind it long after the server is back.
-    backoff: (failures: number) => Math.min(0.05 * 2 ** failures, 0.5),
+    backoff: backoff(),
     // Zero, since nothing falls back to the environment.
     idle_timeout: 0,
     max_lifetime: 0,
@@ -57,6 +56,25 @@ export function openClient(options: ClientOptions): Sql {
   };
   return postgres(all);
 }
+
+/**
+ * The pause before a connection is tried again, in seconds. postgres.js' own grows to 20 s, and queries queue behind it long after the server is back; nor
+ * can it count, since a `ServerSocket` that closes does not say whether it ever came about. Without a pause that grows, one that listens would be tried
+ * fifteen times a second.
+ */
+function backoff(): () => number {
+  let last = -Infinity;
+  let times = 0;
+  return () => {
+    const now = performance.now();
+    times = now - last < BURST_MS ? times + 1 : 0;
+    last = now;
+    return Math.min(0.05 * 2 ** times, 0.5);
+  };
+}
+
+/** Connections that close within so long of each other close for one reason. */
+const BURST_MS = 2_000;
 
 /** `date`, `timestamp` and `timestamptz` (pg_type.dat) stay as PostgreSQL writes them. */
 const TEXT_TIME: postgres.PostgresType<string> = {

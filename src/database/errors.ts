@@ -72,8 +72,8 @@ export class LeaseLostError extends PixlError {
   /** The next attempt may succeed. */
   override readonly kind = "unavailable";
 
-  /** Names the row and the late owner. @param kind `image` or `report`. @param id The row. @param owner Who believed to hold the lease. */
-  constructor(kind: string, id: number, owner: string) {
+  /** Names the row and the late owner. @param kind `image`, `report` or `upload`. @param id The row, or the path. @param owner Who believed to hold the lease. */
+  constructor(kind: string, id: number | string, owner: string) {
     super(
       `Cannot finish ${kind} ${id} as '${owner}': its lease ran out and another took it over, so this result is dropped`,
     );

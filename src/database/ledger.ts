@@ -1,6 +1,7 @@
 import type { Database } from "./database.ts";
 import { run } from "./failure.ts";
 import * as claims from "./ledger/claims.ts";
+import * as dead from "./ledger/dead_letters.ts";
 import * as exported from "./ledger/exports.ts";
 import * as extracts from "./ledger/extracts.ts";
 import { history } from "./ledger/history.ts";
@@ -9,6 +10,7 @@ import * as publishing from "./ledger/publishing.ts";
 import * as uploads from "./ledger/uploads.ts";
 import type {
   Claim,
+  DeadStudy,
   Extract,
   FailureCount,
   ImageToUpload,
@@ -62,13 +64,15 @@ export class Ledger {
   }
 
   /**
-   * Makes an extract's studies known, 1,000 a transaction: one row for the images of each study of the project, one for its report in this extract.
+   * Makes an extract's studies known, 1,000 a statement: one row for the images of each study of the project, one for its report in this extract.
    * What is known stays as it is, so this may be repeated after a crash.
+   *
+   * @param options `leftOut`: asked at the end for the counts of what was no study, by reason.
    */
   async registerStudies(
     extractId: number,
     studies: Iterable<Study> | AsyncIterable<Study>,
-    call: LedgerCall = {},
+    { leftOut, ...call }: LedgerCall & { readonly leftOut?: () => Readonly<Record<string, number>> } = {},
   ): Promise<Registration> {
     const total = { added: 0, known: 0, exported: 0 };
     const flush = async (batch: readonly Study[]) => {
@@ -88,7 +92,11 @@ export class Ledger {
       batch = [];
     }
     if (batch.length > 0) await flush(batch);
-    await this.#run("register the studies", call, (sql) => extracts.countStudies(sql, extractId));
+    await this.#run(
+      "register the studies",
+      call,
+      (sql) => extracts.finishRegistration(sql, extractId, leftOut?.() ?? {}),
+    );
     if (total.added >= BATCH) await this.#analyse(call);
     return total;
   }
@@ -129,14 +137,33 @@ export class Ledger {
     return this.#run("renew the lease", call, (sql) => claims.renew(sql, kind, id, lease));
   }
 
-  /** The images are de-identified under that pseudonym. @throws {LeaseLostError} If the lease was taken over. */
-  completeImage(imageId: number, owner: string, pseudo_study_uid: string, call: LedgerCall = {}): Promise<void> {
-    return this.#run("finish the image", call, (sql) => claims.completeImage(sql, imageId, owner, pseudo_study_uid));
+  /**
+   * Notes the pseudonym of images in work, so that whatever bears it can be found from now on.
+   *
+   * @throws {LeaseLostError} If the lease was taken over.
+   * @throws {DatabaseError} `value-refused` if another study of the project has it.
+   */
+  recordPseudonym(imageId: number, owner: string, pseudo_study_uid: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(
+      "note the pseudonym",
+      call,
+      (sql) => claims.recordPseudonym(sql, imageId, owner, pseudo_study_uid),
+    );
   }
 
-  /** The report is de-identified. @throws {LeaseLostError} If the lease was taken over. */
-  completeReport(reportId: number, owner: string, image_report: string, call: LedgerCall = {}): Promise<void> {
-    return this.#run("finish the report", call, (sql) => claims.completeReport(sql, reportId, owner, image_report));
+  /** Keeps the de-identified text of a report in work. @throws {LeaseLostError} If the lease was taken over. */
+  recordReport(reportId: number, owner: string, image_report: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("keep the report", call, (sql) => claims.recordReport(sql, reportId, owner, image_report));
+  }
+
+  /**
+   * The study is finished: its images are de-identified, or its report is.
+   *
+   * @throws {LeaseLostError} If the lease was taken over.
+   * @throws {DatabaseError} `transition-refused` if {@linkcode Ledger.recordPseudonym} or {@linkcode Ledger.recordReport} did not come before.
+   */
+  complete(kind: StudyKind, id: number, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(`finish the ${kind}`, call, (sql) => claims.complete(sql, kind, id, owner));
   }
 
   /** Gives a study back unfinished. @param reason Without identifiers. @throws {LeaseLostError} If the lease was taken over. */
@@ -157,6 +184,16 @@ export class Ledger {
   /** Makes an extract's studies wait as unpublished: those that failed, or all whose message may be lost too. @returns How many. */
   republish(kind: StudyKind, extractId: number, scope: RepublishScope, call: LedgerCall = {}): Promise<number> {
     return this.#run(`publish the ${kind}s again`, call, (sql) => publishing.republish(sql, kind, extractId, scope));
+  }
+
+  /** Studies that failed wait again: their dead letters are about to be put on the queue. @returns How many had failed. */
+  askAgain(kind: StudyKind, studies: readonly StudyKey[], call: LedgerCall = {}): Promise<number> {
+    return this.#run(`ask for the ${kind}s again`, call, (sql) => dead.askAgain(sql, kind, studies));
+  }
+
+  /** Whether each of these dead letters is of no use any more: its study was published again since, is in work, or is done. */
+  superseded(kind: StudyKind, letters: readonly DeadStudy[], call: LedgerCall = {}): Promise<readonly boolean[]> {
+    return this.#run("compare the dead letters", call, (sql) => dead.superseded(sql, kind, letters));
   }
 
   /** Images that are done and not yet exported, oldest row first. */
@@ -196,24 +233,61 @@ export class Ledger {
     return this.#run("record the transfer", call, (sql) => exported.recordTransfer(sql, transfer));
   }
 
+  /** Whether anything was ever sent to that destination. */
+  hasTransfersTo(destination: string, call: LedgerCall = {}): Promise<boolean> {
+    return this.#run("look for transfers", call, (sql) => exported.hasTransfersTo(sql, destination));
+  }
+
   /** The last file that was sent to that path. */
   findTransfer(destination: string, path: string, call: LedgerCall = {}): Promise<RecordedTransfer | undefined> {
     return this.#run("find the transfer", call, (sql) => exported.findTransfer(sql, destination, path));
   }
 
-  /** How far an interrupted transfer to that path came. */
-  findPart(destination: string, path: string, call: LedgerCall = {}): Promise<PartNote | undefined> {
-    return this.#run("find the unfinished transfer", call, (sql) => uploads.findPart(sql, destination, path));
+  /**
+   * Takes the right to send a file to that path, for a while: two that send to it would not see what the other is about to rename.
+   *
+   * @param destination Its name.
+   * @param path Path there.
+   * @param name Of the unfinished file, should there be none of an earlier attempt.
+   * @param lease Who, and for how long without a {@linkcode renewUpload}.
+   * @returns How far an earlier attempt came, or that `name` and nothing yet; `undefined` while another holds it.
+   */
+  claimUpload(
+    destination: string,
+    path: string,
+    name: string,
+    lease: Lease,
+    call: LedgerCall = {},
+  ): Promise<PartNote | undefined> {
+    return this.#run("claim the upload", call, (sql) => uploads.claimUpload(sql, destination, path, name, lease));
   }
 
-  /** Keeps how far a transfer has come. */
-  notePart(destination: string, path: string, part: PartNote, call: LedgerCall = {}): Promise<void> {
-    return this.#run("note the unfinished transfer", call, (sql) => uploads.notePart(sql, destination, path, part));
+  /** Keeps the right for longer. @throws {LeaseLostError} If another has it by now. */
+  renewUpload(destination: string, path: string, lease: Lease, call: LedgerCall = {}): Promise<void> {
+    return this.#run("renew the upload", call, (sql) => uploads.renewUpload(sql, destination, path, lease));
   }
 
-  /** The transfer is finished. Again is harmless. */
-  forgetPart(destination: string, path: string, call: LedgerCall = {}): Promise<void> {
-    return this.#run("forget the unfinished transfer", call, (sql) => uploads.forgetPart(sql, destination, path));
+  /** Keeps how far a transfer has come, if that owner still has the right to it. */
+  notePart(destination: string, path: string, part: PartNote, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(
+      "note the unfinished transfer",
+      call,
+      (sql) => uploads.notePart(sql, destination, path, part, owner),
+    );
+  }
+
+  /** Lets another go on with the transfer. Again is harmless. */
+  releaseUpload(destination: string, path: string, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run("release the upload", call, (sql) => uploads.releaseUpload(sql, destination, path, owner));
+  }
+
+  /** There is nothing to go on with. Again is harmless. */
+  forgetPart(destination: string, path: string, owner: string, call: LedgerCall = {}): Promise<void> {
+    return this.#run(
+      "forget the unfinished transfer",
+      call,
+      (sql) => uploads.forgetPart(sql, destination, path, owner),
+    );
   }
 
   /** The images that have one of these pseudonyms, of any project. */
@@ -310,6 +384,16 @@ export class Ledger {
     return this.#run("list the extracts", call, (sql) => extracts.listExtracts(sql, projectSlug));
   }
 
+  /** How many studies are in a consumer's hands now, of all projects. */
+  inHand(call: LedgerCall = {}): Promise<Readonly<Record<StudyKind, number>>> {
+    return this.#run("count the studies in hand", call, (sql) => overview.inHand(sql));
+  }
+
+  /** Names of the queues that this database knows: they were consumed, their rate was set, or they are its own tables. */
+  queues(call: LedgerCall = {}): Promise<readonly string[]> {
+    return this.#run("list the queues", call, (sql) => overview.queues(sql));
+  }
+
   /** How many studies are in each state, of one project or all. */
   summary(projectSlug?: string, call: LedgerCall = {}): Promise<readonly StateCount[]> {
     return this.#run("count the studies", call, (sql) => overview.summary(sql, projectSlug));
@@ -317,10 +401,10 @@ export class Ledger {
 
   #run<T>(
     action: string,
-    { sql = this.#database.sql, signal }: LedgerCall,
+    { transaction = this.#database.sql, signal }: LedgerCall,
     work: (sql: Queryable) => Promise<T>,
   ): Promise<T> {
-    return run(action, () => work(sql), signal);
+    return run(action, () => work(transaction), signal);
   }
 
   /** The embedded database has nobody who does it, and plans for an empty table are slow on a full one. */

@@ -11,6 +11,8 @@ const MOST_CAPACITY = 2 ** 31 - 1;
 export interface RateSettings {
   /** Studies a second; 0 is paused. */
   readonly rate?: number;
+  /** When the rate was set, by hand or by a schedule, in milliseconds since 1970. */
+  readonly rateSetAt?: number;
   /** Most studies at once. */
   readonly capacity?: number;
   /** Rates by weekday and time, as `RateSchedule.parse` of `@pixl/core/rate-limiter` reads it. */
@@ -121,12 +123,13 @@ export class SharedRate implements TokenStore {
       "read the rate",
       call,
       (sql) =>
-        sql<{ rate: number | null; capacity: number | null; schedule: string | null }[]>`
-        select rate, capacity, schedule from pixl_pipeline.rate_limit where queue = ${this.#queue}`,
+        sql<{ rate: number | null; set_at: number | null; capacity: number | null; schedule: string | null }[]>`
+        select rate, extract(epoch from rate_set_at)::float8 * 1000 as set_at, capacity, schedule from pixl_pipeline.rate_limit where queue = ${this.#queue}`,
     );
-    const { rate = null, capacity = null, schedule = null } = row ?? {};
+    const { rate = null, set_at = null, capacity = null, schedule = null } = row ?? {};
     return {
       ...(rate === null ? {} : { rate }),
+      ...(set_at === null ? {} : { rateSetAt: set_at }),
       ...(capacity === null ? {} : { capacity }),
       ...(schedule === null ? {} : { schedule }),
     };
@@ -134,10 +137,10 @@ export class SharedRate implements TokenStore {
 
   #run<T>(
     action: string,
-    { sql = this.#database.sql, signal }: LedgerCall,
-    work: (sql: NonNullable<LedgerCall["sql"]>) => PromiseLike<T>,
+    { transaction = this.#database.sql, signal }: LedgerCall,
+    work: (sql: NonNullable<LedgerCall["transaction"]>) => PromiseLike<T>,
   ): Promise<T> {
-    return run(action, () => work(sql), signal);
+    return run(action, () => work(transaction), signal);
   }
 }
 

@@ -5,7 +5,7 @@ import { checkColumns, readColumns } from "./read_columns.ts";
 import { slugify, timeSlug } from "./slug.ts";
 import { type DroppedCounts, noneDropped, readLinks, StudyJoin } from "./study_join.ts";
 import type { Study, StudySource } from "./study_source.ts";
-import { findFolder, findTable, type TableFiles } from "./table_files.ts";
+import { findFolder, findTable, type FoundTable } from "./table_files.ts";
 
 const COLUMNS = {
   people: ["person_id", "PrimaryMrn"],
@@ -13,7 +13,7 @@ const COLUMNS = {
   procedures: ["procedure_occurrence_id", "person_id", "procedure_date"],
 } as const;
 
-type Tables = Readonly<Record<keyof typeof COLUMNS, TableFiles>>;
+type Tables = Readonly<Record<keyof typeof COLUMNS, FoundTable>>;
 
 /**
  * An extract of OMOP ES: a folder with `extract_summary.json`, `public/` (de-identified OMOP tables) and `private/` (which person and procedure of
@@ -39,6 +39,8 @@ export class OmopExtract implements StudySource {
   readonly extractTime: string;
   /** Its time's folder name. */
   readonly timeSlug: string;
+  /** Which way its tables lie there: `public/X.parquet`, `public/omop/X.parquet` or `public/omop/x/*.parquet`. */
+  readonly layout: string;
   readonly #tables: Tables;
   #dropped: DroppedCounts = noneDropped();
 
@@ -54,6 +56,7 @@ export class OmopExtract implements StudySource {
     this.projectSlug = slugify(summary.projectName);
     this.extractTime = summary.extractTime;
     this.timeSlug = timeSlug(summary.extractTime);
+    this.layout = tables.procedures.layout;
     this.#tables = tables;
   }
 

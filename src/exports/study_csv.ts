@@ -60,6 +60,7 @@ class CsvExtract implements StudySource {
   readonly projectSlug: string;
   readonly extractTime: string;
   readonly timeSlug: string;
+  readonly layout = "csv";
   readonly #path: string;
   #dropped = noneDropped();
 

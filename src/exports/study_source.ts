@@ -26,6 +26,8 @@ export interface StudySource {
   readonly extractTime: string;
   /** Its time's folder name. */
   readonly timeSlug: string;
+  /** How its tables lie, such as `public/X.parquet`; `csv` for a list. */
+  readonly layout: string;
   /** What the last call of {@linkcode studies} left out so far. */
   readonly dropped: Readonly<DroppedCounts>;
   /** Each study once. @param options How to stop. */

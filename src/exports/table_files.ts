@@ -9,6 +9,12 @@ export interface TableFiles {
   readonly paths: readonly string[];
 }
 
+/** A table where it was found. */
+export interface FoundTable extends TableFiles {
+  /** Which way it lies there: `public/X.parquet`, `public/omop/X.parquet` or `public/omop/x/*.parquet`. */
+  readonly layout: string;
+}
+
 /**
  * Finds a table in an extract, whichever way OMOP ES laid it out: `public/X.parquet`, `public/omop/X.parquet`, or parts in a folder,
  * `public/omop/x/part-*.parquet`. Upper and lower case are the same, of folders too.
@@ -19,18 +25,20 @@ export interface TableFiles {
  * @returns Its files.
  * @throws {ExtractError} `table-missing` or `access-refused`.
  */
-export async function findTable(dir: string, part: "public" | "private", table: string): Promise<TableFiles> {
+export async function findTable(dir: string, part: "public" | "private", table: string): Promise<FoundTable> {
   const wanted = table.toLowerCase();
   const label = `${part}/${table}.parquet`;
   const top = await findFolder(dir, part);
-  for (const folder of [top, await findFolder(top, "omop")]) {
+  for (const [place, folder] of [[part, top], [`${part}/omop`, await findFolder(top, "omop")]] as const) {
     const names = await list(folder);
     const file = names.find((name) => name.toLowerCase() === `${wanted}.parquet`);
-    if (file !== undefined) return { label, paths: [join(folder, file)] };
+    if (file !== undefined) return { label, paths: [join(folder, file)], layout: `${place}/X.parquet` };
     const parts = names.find((name) => name.toLowerCase() === wanted);
     if (parts === undefined) continue;
     const paths = (await list(join(folder, parts))).filter((name) => /^[^._].*\.parquet$/i.test(name)).sort();
-    if (paths.length > 0) return { label, paths: paths.map((name) => join(folder, parts, name)) };
+    if (paths.length > 0) {
+      return { label, paths: paths.map((name) => join(folder, parts, name)), layout: `${place}/x/*.parquet` };
+    }
   }
   throw new ExtractError("table-missing", `Cannot find '${label}' in '${dir}': ask for an extract that has it`);
 }

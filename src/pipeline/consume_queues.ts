@@ -24,6 +24,8 @@ export interface ConsumeQueuesOptions {
   readonly handlerTimeoutMs?: number;
   /** Time allowed to what is in hand at a stop, in milliseconds. @default {30_000} */
   readonly graceMs?: number;
+  /** Whether only one process at a time takes messages of a queue; see {@linkcode ConsumeOptions}. @default {false} */
+  readonly singleActive?: boolean;
   /** Ends when every queue is empty, instead of waiting for more. @default {false} */
   readonly untilEmpty?: boolean;
   /** Stops it: nothing new is taken, what is in hand is finished or handed back. Not an error. */
@@ -67,13 +69,14 @@ export async function consumeQueues(
   async function consumeQueue(queue: string, { kind, service }: QueueService): Promise<ConsumerCounts> {
     await broker.declare(queue);
     await using rate = await openQueueRate(options.rateOf(queue), { signal: stop });
-    const { concurrency, maxAttempts, handlerTimeoutMs, graceMs, onOutcome } = options;
+    const { concurrency, maxAttempts, handlerTimeoutMs, graceMs, singleActive = false, onOutcome } = options;
     const consumer: Consumer = await consume(
       broker,
       queue,
       studyHandler(ledger, kind, service, { owner: options.owner }),
       {
         limiter: rate.bucket,
+        singleActive,
         ...(concurrency === undefined ? {} : { concurrency }),
         ...(maxAttempts === undefined ? {} : { maxAttempts }),
         ...(handlerTimeoutMs === undefined ? {} : { handlerTimeoutMs }),
@@ -95,7 +98,8 @@ export async function consumeQueues(
       stop.removeEventListener("abort", stopping);
       await consumer.stop(graceMs === undefined ? {} : { graceMs });
     }
-    return consumer.counts;
+    const { done, retried, requeued, dead, returned } = consumer.stats;
+    return { done, retried, requeued, dead, returned };
   }
 
   function ignoreStop(error: unknown): void {

@@ -1,34 +1,32 @@
-import { type Lease, LeaseLostError, type Ledger, type StudyKind } from "../database/mod.ts";
+import { LeaseLostError, type LedgerCall } from "../database/mod.ts";
 
-/** A study that stays ours while we work on it. */
+/** A study or an upload that stays ours while we work on it. */
 export interface KeptLease extends AsyncDisposable {
-  /** Aborts when the ledger gave the study to another consumer. */
+  /** Aborts when the ledger gave it to another. */
   readonly lost: AbortSignal;
 }
 
 /**
- * Renews the lease of a claimed study until the end of the scope.
+ * Renews a lease until the end of the scope.
  *
- * @param ledger Where it was claimed.
- * @param kind Image or report.
- * @param id The claimed row.
- * @param lease As it was claimed; it is renewed four times as often as it must be.
+ * @param leaseMs As it was claimed; it is renewed four times as often as it must be.
+ * @param renewOnce Asks the ledger to.
  */
-export function keepLease(ledger: Ledger, kind: StudyKind, id: number, lease: Lease): KeptLease {
+export function keepLease(leaseMs: number, renewOnce: (call: LedgerCall) => Promise<void>): KeptLease {
   const lost = new AbortController();
   let renewal = Promise.resolve();
-  let oursUntil = performance.now() + lease.leaseMs;
+  let oursUntil = performance.now() + leaseMs;
   const renew = async () => {
     const asked = performance.now();
     try {
-      await ledger.renew(kind, id, lease, { signal: AbortSignal.timeout(lease.leaseMs) });
-      oursUntil = asked + lease.leaseMs;
+      await renewOnce({ signal: AbortSignal.timeout(leaseMs) });
+      oursUntil = asked + leaseMs;
     } catch (error) {
       // A database that is away for a moment takes nothing from us as long as the lease runs.
       if (error instanceof LeaseLostError || performance.now() >= oursUntil) lost.abort(error);
     }
   };
-  const timer = setInterval(() => renewal = renewal.then(renew), lease.leaseMs / 4);
+  const timer = setInterval(() => renewal = renewal.then(renew), leaseMs / 4);
   return {
     lost: lost.signal,
     async [Symbol.asyncDispose]() {

@@ -1,13 +1,15 @@
 import type { Ledger, StudyKind } from "../database/mod.ts";
 import type { StudySource } from "../exports/mod.ts";
 import type { Broker } from "../queue/mod.ts";
+import { dropSuperseded } from "./dead_letters.ts";
 import { publishStudies, type PublishStudiesOptions } from "./publish_studies.ts";
 
 /** How {@linkcode populate} reports. */
 export interface PopulateOptions extends PublishStudiesOptions {
   /**
    * Also publishes studies that failed, and those whose message a queue accepted before and nobody has finished: after a queue was lost or what made
-   * studies fail was mended. A study that is asked for twice has its effect once. @default {false}
+   * studies fail was mended. A study that is asked for twice has its effect once. Dead letters of the project that are mended so are deleted.
+   * @default {false}
    */
   readonly again?: boolean;
 }
@@ -49,12 +51,17 @@ export async function populate(
     project_slug: extract.projectSlug,
     extract_time: extract.extractTime,
     time_slug: extract.timeSlug,
+    layout: extract.layout,
   }, abort);
-  const registered = await ledger.registerStudies(extractId, extract.studies(abort), abort);
+  const registered = await ledger.registerStudies(extractId, extract.studies(abort), {
+    ...abort,
+    leftOut: () => ({ ...extract.dropped }),
+  });
   const published: Record<string, number> = {};
   for (const [queue, kind] of queues) {
     if (options.again) await ledger.republish(kind, extractId, "unfinished", abort);
     published[queue] = await publishStudies(ledger, broker, queue, kind, extractId, options);
+    if (options.again) await dropSuperseded(ledger, broker, queue, kind, extract.projectSlug, abort);
   }
   return {
     studies: registered.added + registered.known + registered.exported,

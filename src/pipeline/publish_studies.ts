@@ -1,10 +1,12 @@
 import type { Ledger, StudyKind } from "../database/mod.ts";
-import { type Broker, encodeMessage, messageId } from "../queue/mod.ts";
+import { type Broker, encodeMessage, messageId, type Priority } from "../queue/mod.ts";
 
 /** How {@linkcode publishStudies} reports. */
 export interface PublishStudiesOptions {
   /** Ends it; what was published stays published and is not published again. */
   readonly signal?: AbortSignal;
+  /** How urgent they are, 5 the most. @default {none: after all that have one} */
+  readonly priority?: Priority;
   /** Called when studies were accepted by the queue. */
   readonly onPublished?: (queue: string, count: number) => void;
 }
@@ -32,12 +34,14 @@ export async function publishStudies(
   options: PublishStudiesOptions = {},
 ): Promise<number> {
   const abort = options.signal === undefined ? {} : { signal: options.signal };
+  const urgency = options.priority === undefined ? {} : { priority: options.priority };
   let count = 0;
   for await (const batch of batches(ledger.unpublished(extractId, kind, abort), BATCH)) {
     await broker.publish(
       queue,
-      batch.map(({ id: _, ...study }) => ({ messageId: messageId(study), body: encodeMessage(study) })),
-      abort,
+      batch.map(({ id: _, ...study }) => ({ messageId: messageId(study), body: encodeMessage(study), ...urgency })),
+      // The ledger absorbs what comes twice.
+      { ...abort, retry: true },
     );
     await ledger.markPublished(kind, batch.map(({ id }) => id), abort);
     count += batch.length;

@@ -1,57 +1,113 @@
+import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
-import type { Ledger, Transfer } from "../database/mod.ts";
-import type { Destination, PartRecord, PutOptions, Receipt } from "../upload/mod.ts";
+import { LeaseLostError, type Ledger, type Transfer } from "../database/mod.ts";
+import {
+  type Destination,
+  partNameOf,
+  type PartRecord,
+  type PutOptions,
+  type Receipt,
+  UploadError,
+} from "../upload/mod.ts";
 import { VERSION } from "../version.ts";
+import { keepLease } from "./kept_lease.ts";
 
 const log = getLogger(["pixl", "upload"]);
 
-/** A file that is at its destination, and what the ledger is to say of it. */
-export interface SentFile {
-  readonly receipt: Receipt;
-  readonly transfer: Transfer;
+/** Pause before a path is asked for again that another uploader sends to, in milliseconds. */
+const CLAIM_AGAIN_MS = 500;
+
+/** How {@linkcode sendFile} sends. */
+export interface SendOptions extends Pick<PutOptions, "signal" | "replace" | "onProgress"> {
+  /** For how long the path is kept for an uploader that shows no sign of life, in milliseconds. @default {15_000} */
+  readonly leaseMs?: number;
 }
 
-/**
- * Brings a file to its destination, telling it what the ledger knows of an earlier one there, or of an attempt that was cut off, and the ledger how far
- * this one has come.
- *
- * @param ledger Knows earlier transfers. That the file is there is not recorded yet.
- * @param destination Where to.
- * @param source The local file.
- * @param path Its path there.
- * @param options Signal, progress, and whether another file there is replaced.
- * @throws {UploadError} If it cannot be brought there.
- */
+/** A file, where it goes, and who tells the ledger that it is there. */
+export interface Sending {
+  /** The local file. */
+  readonly source: string;
+  /** Its path at the destination. */
+  readonly path: string;
+  /** Tells the ledger. */
+  record(transfer: Transfer): Promise<void>;
+}
+
+/** As {@linkcode trySendFile}, but waits until no other uploader sends to the path: what it has sent is then there, and left alone if equal. */
 export async function sendFile(
   ledger: Ledger,
   destination: Destination,
-  source: string,
-  path: string,
-  options: Pick<PutOptions, "signal" | "replace" | "onProgress"> = {},
-): Promise<SentFile> {
-  const call = options.signal === undefined ? {} : { signal: options.signal };
-  const before = await ledger.findTransfer(destination.name, path, call);
-  const part = await ledger.findPart(destination.name, path, call);
-  let noting: Promise<void> | undefined;
-  const onPart = (record: PartRecord) => {
-    const last = noting ?? Promise.resolve();
-    noting = last.then(() => ledger.notePart(destination.name, path, record)).catch((error: unknown) => {
-      // Only a resumption would have needed it.
-      log.warn("Cannot note how far an upload has come, and go on: {error}", { error });
+  file: Sending,
+  options: SendOptions = {},
+): Promise<Receipt> {
+  for (;;) {
+    const receipt = await trySendFile(ledger, destination, file, options);
+    if (receipt !== undefined) return receipt;
+    await delay(CLAIM_AGAIN_MS, options.signal && { signal: options.signal });
+  }
+}
+
+/**
+ * Brings a file to its destination and has that recorded; meanwhile nobody else who uses this ledger sends to the path. The destination is told what the
+ * ledger knows of an earlier file there, or of an attempt that was cut off; the ledger, under which name this attempt begins and how far it has come.
+ *
+ * @param ledger Knows earlier transfers.
+ * @param destination Where to.
+ * @param file What to send.
+ * @param options Signal, progress, and whether another file there is replaced.
+ * @returns The receipt; `undefined` if another uploader sends to the path just now.
+ * @throws {UploadError} If it cannot be brought there.
+ */
+export async function trySendFile(
+  ledger: Ledger,
+  destination: Destination,
+  { source, path, record }: Sending,
+  { signal, leaseMs = 15_000, ...options }: SendOptions = {},
+): Promise<Receipt | undefined> {
+  const call = signal === undefined ? {} : { signal };
+  const lease = { owner: crypto.randomUUID(), leaseMs };
+  const name = partNameOf(path);
+  const part = await ledger.claimUpload(destination.name, path, name, lease, call);
+  if (part === undefined) return undefined;
+  let noting = Promise.resolve();
+  const note = (what: string, write: () => Promise<void>) => {
+    // Only whoever comes after this attempt would have needed it, and can do without.
+    noting = noting.then(write).catch((error: unknown) => {
+      log.warn("Cannot note {what}, and go on: {error}", { what, error });
     });
   };
+  await using kept = keepLease(leaseMs, (call) => ledger.renewUpload(destination.name, path, lease, call));
+  let isOver = false;
   try {
+    const before = await ledger.findTransfer(destination.name, path, call);
     const receipt = await destination.put(source, path, {
       ...options,
-      onPart,
+      partName: part.name,
+      signal: AbortSignal.any([kept.lost, ...(signal ? [signal] : [])]),
+      onPart: (record: PartRecord) =>
+        note("how far an upload has come", () => ledger.notePart(destination.name, path, record, lease.owner)),
       ...(before === undefined ? {} : { knownSha256: before.sha256 }),
-      ...(part === undefined ? {} : { part }),
+      ...(part.name === name ? {} : { part }),
     });
     const { bytes, sha256, verifiedBy } = receipt;
-    await noting;
-    if (part !== undefined || noting !== undefined) await ledger.forgetPart(destination.name, path);
-    return { receipt, transfer: { destination: destination.name, path, bytes, sha256, verifiedBy, version: VERSION } };
+    // Not aborted any more: the file is there, so the ledger must say so.
+    await record({ destination: destination.name, path, bytes, sha256, verifiedBy, version: VERSION });
+    isOver = true;
+    return receipt;
+  } catch (cause) {
+    // What does not verify is not gone on with, also where the destination does not let it be removed.
+    isOver = cause instanceof UploadError && cause.code === "verification-failed";
+    if (!(cause instanceof LeaseLostError)) throw cause;
+    const reason = `Cannot go on with '${path}': another uploader has taken it over since this one was held up`;
+    throw new UploadError("interrupted", reason, { cause });
   } finally {
+    note(
+      "the end of an upload",
+      () =>
+        isOver
+          ? ledger.forgetPart(destination.name, path, lease.owner)
+          : ledger.releaseUpload(destination.name, path, lease.owner),
+    );
     await noting;
   }
 }

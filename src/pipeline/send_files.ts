@@ -1,7 +1,7 @@
 import type { Ledger } from "../database/mod.ts";
 import { type Destination, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { type FileToSend, inTurn, type UploadPlan } from "./file_to_send.ts";
-import { sendFile } from "./send_file.ts";
+import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
 
@@ -13,6 +13,8 @@ export interface UploadTaskOptions {
   readonly projectSlug?: string;
   /** Files that are sent at once; more than the destination has connections is of no use. @default {1} */
   readonly concurrency?: number;
+  /** For how long a file is kept for an uploader that shows no sign of life, in milliseconds; another one waits for it. @default {15_000} */
+  readonly leaseMs?: number;
   /** Called after each file. */
   readonly onFile?: () => void;
   /** Called as bytes go out. */
@@ -20,7 +22,7 @@ export interface UploadTaskOptions {
 }
 
 /**
- * Sends files, the projects in turn, and records each as soon as it is there.
+ * Sends files, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last.
  *
  * @param ledger Records what left.
  * @param destination Where to.
@@ -41,29 +43,35 @@ export async function sendFiles(
   const failing = new AbortController();
   const signal = AbortSignal.any([failing.signal, ...(options.signal ? [options.signal] : [])]);
 
-  const send = async (file: FileToSend): Promise<void> => {
-    using measured = meter.file(file);
+  /** Those that another uploader was sending. */
+  const later: FileToSend[] = [];
+
+  const send = async (file: FileToSend, how: typeof trySendFile): Promise<boolean> => {
+    const measured = meter.file(file);
     try {
-      const { receipt, transfer } = await sendFile(ledger, destination, file.source, file.path, {
+      const receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress: (bytes) => measured.at(bytes),
+        ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
-      // Not aborted any more: the file is there, so the ledger must say so.
-      await file.record(transfer);
+      if (receipt === undefined) return false;
       tally.add(receipt);
     } catch (error) {
       if (!isOfOneFile(error)) throw error;
       tally.fail(file.path, error);
     }
+    measured.done();
+    options.onFile?.();
+    return true;
   };
   const work = async (): Promise<void> => {
     try {
       for (const file of queue) {
         signal.throwIfAborted();
-        await send(file);
-        options.onFile?.();
+        if (!await send(file, trySendFile)) later.push(file);
       }
+      for (let file = later.shift(); file !== undefined; file = later.shift()) await send(file, sendFile);
     } catch (error) {
       failing.abort(error);
       throw error;

@@ -74,7 +74,7 @@ export function studyHandler(
   };
 
   async function work(id: number, lease: Lease, message: StudyMessage, context: HandlerContext): Promise<Outcome> {
-    await using kept = keepLease(ledger, kind, id, lease);
+    await using kept = keepLease(lease.leaseMs, (call) => ledger.renew(kind, id, lease, call));
     const signal = AbortSignal.any([context.signal, kept.lost]);
     let outcome: Outcome;
     try {
@@ -98,7 +98,7 @@ export function studyHandler(
         return { kind: "discard", reason: "the reply's 'pseudo_study_uid' holds the MRN or the accession number" };
       }
       try {
-        await ledger.completeImage(id, owner, pseudo_study_uid);
+        await ledger.recordPseudonym(id, owner, pseudo_study_uid);
       } catch (error) {
         // Asking the hospital again would change nothing.
         if (!(error instanceof DatabaseError) || error.code !== "value-refused") throw error;
@@ -107,8 +107,9 @@ export function studyHandler(
     } else {
       const report = v.safeParse(reportReply, reply);
       if (!report.success) return { kind: "retry", reason: "the reply has no 'image_report'" };
-      await ledger.completeReport(id, owner, report.output.image_report);
+      await ledger.recordReport(id, owner, report.output.image_report);
     }
+    await ledger.complete(kind, id, owner);
     return { kind: "done" };
   }
 }

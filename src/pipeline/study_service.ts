@@ -24,8 +24,12 @@ const MAX_PAUSE_MS = 3_600_000;
  * @returns The service. It follows no redirect: a study must not leave for a host that was not named.
  */
 export function httpStudyService(url: URL): StudyService {
-  return async (message, { signal, messageId, attempt }) => {
-    const headers = { "x-pixl-message-id": messageId, "x-pixl-attempt": String(attempt) };
+  return async (message, { signal, messageId, attempt, traceparent }) => {
+    const headers = {
+      "x-pixl-message-id": messageId,
+      "x-pixl-attempt": String(attempt),
+      ...(traceparent === undefined ? {} : { traceparent }),
+    };
     try {
       return answerOf(await postJson(url, message, { headers, signal }));
     } catch (error) {

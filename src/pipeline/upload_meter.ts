@@ -35,8 +35,8 @@ export class UploadMeter {
     this.#total = files.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** One file, until its scope ends. */
-  file(file: FileToSend): Disposable & { at(bytes: number): void } {
+  /** One file. */
+  file(file: FileToSend): { at(bytes: number): void; done(): void } {
     let before = 0;
     return {
       at: (bytes) => {
@@ -45,7 +45,7 @@ export class UploadMeter {
         this.#open.set(file.path, bytes);
         this.#report(file, bytes);
       },
-      [Symbol.dispose]: () => {
+      done: () => {
         this.#open.delete(file.path);
         this.#done += 1;
         this.#doneBytes += file.bytes;

@@ -52,15 +52,11 @@ export class Uploader {
   ): Promise<Receipt> {
     const imageId = await this.#imageOf(pseudonym, project, options);
     return await this.#spooled(source, options, async (path) => {
-      const { receipt, transfer } = await sendFile(
-        this.#ledger,
-        this.#destination,
-        path,
-        `${project}/${pseudonym}.zip`,
-        options,
-      );
-      await this.#ledger.recordImageExported({ ...transfer, imageId });
-      return receipt;
+      return await sendFile(this.#ledger, this.#destination, {
+        source: path,
+        path: `${project}/${pseudonym}.zip`,
+        record: (transfer) => this.#ledger.recordImageExported({ ...transfer, imageId }),
+      }, options);
     });
   }
 
@@ -78,10 +74,11 @@ export class Uploader {
     const text = encodeTags(tags, pseudonym);
     await this.#imageOf(pseudonym, project, options);
     return await this.#spooled(new Blob([text]).stream(), options, async (file) => {
-      const path = `${project}/${pseudonym}.json`;
-      const { receipt, transfer } = await sendFile(this.#ledger, this.#destination, file, path, options);
-      await this.#ledger.recordTransfer(transfer);
-      return receipt;
+      return await sendFile(this.#ledger, this.#destination, {
+        source: file,
+        path: `${project}/${pseudonym}.json`,
+        record: (transfer) => this.#ledger.recordTransfer(transfer),
+      }, options);
     });
   }
 

@@ -67,6 +67,8 @@ export async function watchImages(
       if (before.get(zip.source) === zip.version && await isWholeZip(zip)) finished.push(zip);
     }
     before = new Map(zips.map(({ source, version }) => [source, version]));
+    const current = new Set(zips.map(({ source, version }) => `${source} ${version}`));
+    for (const key of resting.keys()) if (!current.has(key)) resting.delete(key);
     const plan = await planZips(ledger, finished, options);
     plan.failed.forEach(tell);
     const keyOf = ({ source }: FileToSend) => `${source} ${before.get(source)}`;

@@ -3,9 +3,10 @@ import { getLogger } from "@logtape/logtape";
 import { PixlError } from "../errors.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Broker, Delivery, Subscription } from "./broker.ts";
-import { MalformedMessageError } from "./errors.ts";
+import { MalformedMessageError, QueueError } from "./errors.ts";
 import { decodeMessage, type StudyMessage } from "./message.ts";
 import type { Handler, Outcome } from "./outcome.ts";
+import { RateMeter } from "./rate_meter.ts";
 
 const log = getLogger(["pixl", "queue", "consumer"]);
 
@@ -29,6 +30,8 @@ export interface ConsumeOptions {
   readonly handlerTimeoutMs?: number;
   /** The pause before the next attempt, in milliseconds. @default {backoffMs} */
   readonly backoff?: (attempt: number) => number;
+  /** Whether only one consumer at a time takes messages of the queue; see {@linkcode SubscribeOptions}. @default {false} */
+  readonly singleActive?: boolean;
   /** Called before a message goes to the dead-letter queue; without a message if it could not be read. */
   readonly onDeadLetter?: (message: StudyMessage | undefined, reason: string) => Promise<void>;
   /** Called after each disposition, to show progress. */
@@ -49,6 +52,26 @@ export interface ConsumerCounts {
   readonly returned: number;
 }
 
+/** How a consumer is doing. */
+export interface ConsumerStats extends ConsumerCounts {
+  /** Messages being worked on. */
+  readonly inHand: number;
+  /** Whether it was told to pause. */
+  readonly paused: boolean;
+  /** Messages a second, whatever became of them, over the last minute. */
+  readonly perSecond: number;
+  /** Why the last message that was not done was not. */
+  readonly lastError?: LastError;
+}
+
+/** An error and its time. */
+export interface LastError {
+  /** Without identifiers. */
+  readonly reason: string;
+  /** ISO 8601 in UTC. */
+  readonly at: string;
+}
+
 /** How a consumer stops. */
 export interface StopOptions {
   /** Time allowed to what is in hand, in milliseconds, before its handlers are aborted and its messages handed back. @default {30_000} */
@@ -60,11 +83,18 @@ export class Consumer implements AsyncDisposable {
   readonly #broker: Broker;
   readonly #queue: string;
   readonly #handler: Handler;
-  readonly #options: Required<Omit<ConsumeOptions, "limiter" | "onDeadLetter" | "onOutcome">> & ConsumeOptions;
+  readonly #options:
+    & Required<Pick<ConsumeOptions, "concurrency" | "maxAttempts" | "handlerTimeoutMs" | "backoff">>
+    & ConsumeOptions;
   readonly #subscription: Subscription;
   readonly #stopTaking = new AbortController();
+  /** Ends a wait for a token or a message: aborted by a pause, new after it. */
+  #taking = new AbortController();
+  /** Resolves when nothing is paused. */
+  #resumed = Promise.withResolvers<void>();
   readonly #giveUp = new AbortController();
   readonly #working = new Set<Promise<void>>();
+  #finishedOne = Promise.withResolvers<void>();
   readonly #counts: { -readonly [K in keyof ConsumerCounts]: number } = {
     done: 0,
     retried: 0,
@@ -72,6 +102,10 @@ export class Consumer implements AsyncDisposable {
     dead: 0,
     returned: 0,
   };
+  readonly #meter = new RateMeter(performance.now());
+  #lastError: LastError | undefined;
+  /** When a warning was last logged, on `performance.now()`'s clock. */
+  #warned = -Infinity;
   #taken = 0;
   /** A message is here and waits for its token. */
   #arrived = false;
@@ -90,23 +124,39 @@ export class Consumer implements AsyncDisposable {
       backoff: backoffMs,
       ...options,
     };
+    this.#resumed.resolve();
     this.#loop = this.#takeInTurn();
     // Whoever awaits `finished` sees a failure; that nobody does must not end the process.
     this.#loop.catch(() => {});
   }
 
-  /** What became of the messages so far. */
-  get counts(): ConsumerCounts {
-    return { ...this.#counts };
+  /** What became of the messages so far, and what it is doing. */
+  get stats(): ConsumerStats {
+    return {
+      ...this.#counts,
+      inHand: this.#working.size,
+      paused: this.#taking.signal.aborted && !this.#stopTaking.signal.aborted,
+      perSecond: this.#meter.perSecond(performance.now()),
+      ...(this.#lastError === undefined ? {} : { lastError: this.#lastError }),
+    };
   }
 
   get #busy(): boolean {
     return this.#working.size > 0 || this.#arrived;
   }
 
-  /** How many are in hand. */
-  get inHand(): number {
-    return this.#working.size;
+  /** Takes nothing new until {@linkcode resume}; what is in hand goes on. Calling it twice is harmless. */
+  pause(): void {
+    if (this.#taking.signal.aborted) return;
+    this.#resumed = Promise.withResolvers();
+    this.#taking.abort(new DOMException("The consumer was paused", "AbortError"));
+  }
+
+  /** Takes messages again. Calling it twice is harmless. */
+  resume(): void {
+    if (!this.#taking.signal.aborted || this.#stopTaking.signal.aborted) return;
+    this.#taking = new AbortController();
+    this.#resumed.resolve();
   }
 
   /** Resolves when the consumer was stopped. @throws {QueueError} If the queue failed for good: nothing more is taken. */
@@ -139,7 +189,10 @@ export class Consumer implements AsyncDisposable {
   /** Takes nothing new, lets what is in hand finish within the grace period, hands back the rest. Calling it twice is harmless. */
   async stop(options: StopOptions = {}): Promise<void> {
     const { graceMs = 30_000 } = options;
-    this.#stopTaking.abort(new DOMException("The consumer was stopped", "AbortError"));
+    const stopped = new DOMException("The consumer was stopped", "AbortError");
+    this.#stopTaking.abort(stopped);
+    this.#taking.abort(stopped);
+    this.#resumed.resolve();
     const timer = setTimeout(
       () => this.#giveUp.abort(new DOMException("The grace period is over", "AbortError")),
       graceMs,
@@ -162,10 +215,17 @@ export class Consumer implements AsyncDisposable {
   async #takeInTurn(): Promise<void> {
     const { signal } = this.#stopTaking;
     while (!signal.aborted) {
-      while (this.#working.size >= this.#options.concurrency) await Promise.race(this.#working);
-      const delivery = await this.#next(signal);
-      if (delivery === undefined) return;
-      const work = this.#work(delivery).finally(() => this.#working.delete(work));
+      while (this.#working.size >= this.#options.concurrency) {
+        this.#finishedOne = Promise.withResolvers();
+        await this.#finishedOne.promise;
+      }
+      await this.#resumed.promise;
+      const delivery = await this.#next(this.#taking.signal);
+      if (delivery === undefined) continue;
+      const work = this.#work(delivery).finally(() => {
+        this.#working.delete(work);
+        this.#finishedOne.resolve();
+      });
       this.#working.add(work);
       this.#arrived = false;
     }
@@ -205,9 +265,11 @@ export class Consumer implements AsyncDisposable {
       // If it is still ours it must not stay in hand for ever; if it is lost, it comes again by itself.
       await delivery.release().catch(() => {});
       this.#count("returned");
-      log.warn("Message {messageId} could not be answered and will come again ({code})", {
+      const reason = error instanceof PixlError ? error.message : codeOf(error);
+      this.#fail(reason);
+      log.warn("Message {messageId} could not be answered and will come again: {reason}", {
         messageId: delivery.messageId,
-        code: codeOf(error),
+        reason,
       });
     }
   }
@@ -231,13 +293,20 @@ export class Consumer implements AsyncDisposable {
     const timer = setTimeout(() => timeout.abort(new DOMException("Timed out", "TimeoutError")), handlerTimeoutMs);
     const signal = AbortSignal.any([delivery.lost, this.#giveUp.signal, timeout.signal]);
     try {
-      const context = { attempt: delivery.attempt, messageId: delivery.messageId, signal };
+      const { attempt, messageId, priority, traceparent } = delivery;
+      const context = {
+        attempt,
+        messageId,
+        signal,
+        ...(priority === undefined ? {} : { priority }),
+        ...(traceparent === undefined ? {} : { traceparent }),
+      };
       return { message, outcome: await abortable(this.#handler(message, context), signal) };
     } catch (error) {
       if (delivery.lost.aborted) throw error;
       if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
       const reason = timeout.signal.aborted ? `no answer within ${handlerTimeoutMs} ms` : codeOf(error);
-      return { message, outcome: { kind: "retry", reason } };
+      return { message, outcome: { kind: "retry", reason, errorClass: codeOf(error) } };
     } finally {
       clearTimeout(timer);
     }
@@ -245,12 +314,19 @@ export class Consumer implements AsyncDisposable {
 
   async #dispose(
     delivery: Delivery,
-    { message, outcome }: { message?: StudyMessage; outcome: Outcome | { kind: "release" } },
+    { message, outcome }: { message?: StudyMessage | undefined; outcome: Outcome | { kind: "release" } },
   ): Promise<void> {
     const { maxAttempts, backoff } = this.#options;
     switch (outcome.kind) {
       case "done":
-        await delivery.acknowledge();
+        try {
+          await delivery.acknowledge(outcome.effect);
+        } catch (error) {
+          const lost = delivery.lost.aborted || (error instanceof QueueError && error.code === "delivery-lost");
+          if (lost || outcome.effect === undefined) throw error;
+          const reason = codeOf(error);
+          return await this.#dispose(delivery, { message, outcome: { kind: "retry", reason, errorClass: reason } });
+        }
         return this.#count("done");
       case "release":
         await delivery.release();
@@ -261,17 +337,23 @@ export class Consumer implements AsyncDisposable {
         return this.#count("requeued");
       case "retry":
         if (delivery.attempt >= maxAttempts) {
-          return await this.#bury(delivery, message, `${outcome.reason}, attempt ${delivery.attempt}`);
+          const { reason, errorClass } = outcome;
+          return await this.#bury(delivery, message, `${reason}, attempt ${delivery.attempt}`, errorClass);
         }
         await delivery.retry(outcome.afterMs ?? backoff(delivery.attempt));
         this.#log(delivery, "tried again later", outcome.reason);
         return this.#count("retried");
       case "discard":
-        return await this.#bury(delivery, message, outcome.reason);
+        return await this.#bury(delivery, message, outcome.reason, outcome.errorClass);
     }
   }
 
-  async #bury(delivery: Delivery, message: StudyMessage | undefined, reason: string): Promise<void> {
+  async #bury(
+    delivery: Delivery,
+    message: StudyMessage | undefined,
+    reason: string,
+    errorClass: string | undefined,
+  ): Promise<void> {
     try {
       await this.#options.onDeadLetter?.(message, reason);
     } catch (error) {
@@ -280,7 +362,8 @@ export class Consumer implements AsyncDisposable {
       this.#log(delivery, "put back", `its failure could not be recorded (${codeOf(error)})`);
       return this.#count("requeued");
     }
-    await delivery.deadLetter(reason);
+    await delivery.deadLetter(reason, errorClass);
+    this.#fail(reason);
     log.error("Message {messageId} moved to the dead-letter queue: {reason}", {
       messageId: delivery.messageId,
       reason,
@@ -290,17 +373,31 @@ export class Consumer implements AsyncDisposable {
 
   #log(delivery: Delivery, what: string, reason: string): void {
     const { messageId, attempt } = delivery;
-    log.info("Message {messageId} is {what} (attempt {attempt}): {reason}", { messageId, what, attempt, reason });
+    const now = performance.now();
+    // A service that is down is told at once, and then once a minute: not with every study that it fails.
+    const news = this.#lastError?.reason !== reason || now - this.#warned > REMIND_MS;
+    this.#fail(reason);
+    if (news) this.#warned = now;
+    const text = "Message {messageId} is {what} (attempt {attempt}): {reason}";
+    log[news ? "warn" : "info"](text, { messageId, what, attempt, reason });
+  }
+
+  #fail(reason: string): void {
+    this.#lastError = { reason, at: new Date().toISOString() };
   }
 
   #count(what: keyof ConsumerCounts): void {
     this.#counts[what] += 1;
+    this.#meter.count(performance.now());
     this.#options.onOutcome?.(what);
   }
 }
 
 /** A wait for a message that is longer than this, in milliseconds, means that the queue was idle. */
 const IDLE_MS = 50;
+
+/** Time after which a warning is repeated, in milliseconds. */
+const REMIND_MS = 60_000;
 
 /** Pause of a message whose failure could not be recorded, in milliseconds. */
 const UNRECORDED_PAUSE_MS = 5_000;
@@ -335,6 +432,7 @@ export async function consume(
     }
   }
   const prefetch = options.limiter === undefined ? options.concurrency ?? 5 : 0;
-  const subscription = await broker.subscribe(queue, { prefetch });
+  const { singleActive = false } = options;
+  const subscription = await broker.subscribe(queue, { prefetch, singleActive });
   return new Consumer(broker, queue, subscription, handler, options);
 }

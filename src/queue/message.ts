@@ -28,6 +28,9 @@ export interface StudyMessage {
 /** The longest body that is read, in bytes. A study message has about 300. */
 export const MAX_BODY_BYTES = 1 << 20;
 
+/** What messages of this version are. A later one that means something else will say so in a field `version`; this one leaves it out. */
+const VERSION = 1;
+
 const text = (max: number) =>
   v.pipe(
     v.string("must be text"),
@@ -116,7 +119,7 @@ export function encodeMessage(message: StudyMessage): Uint8Array<ArrayBuffer> {
 
 /**
  * Reads a message from a queue, as this package or as the Python PIXL wrote it. Python's class names and pickled dates are data here: dates are
- * decoded, nothing is ever executed.
+ * decoded, nothing is ever executed. Fields that are not known are passed over: a message that is moved keeps them, since its body is moved as it is.
  *
  * @param body UTF-8 JSON, at most 1 MiB.
  * @returns The message.
@@ -130,7 +133,10 @@ export function decodeMessage(body: Uint8Array): StudyMessage {
   if (typeof plain !== "object" || plain === null || Array.isArray(plain)) {
     throw new MalformedMessageError("it must be a JSON object");
   }
-  const { omop_es_timestamp, ...fields } = plain as Record<string, unknown>;
+  const { omop_es_timestamp, version = VERSION, ...fields } = plain as Record<string, unknown>;
+  if (version !== VERSION) {
+    throw new MalformedMessageError(`'version' must be ${VERSION}: it was written for another version of PIXL`);
+  }
   return checkMessage({ extract_generated_timestamp: omop_es_timestamp, ...fields });
 }
 

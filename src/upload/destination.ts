@@ -28,6 +28,8 @@ export interface PutOptions {
    * of that hash, and the unfinished file at the destination is at least as long. The whole is then compared by hash, read back if need be.
    */
   readonly part?: PartRecord;
+  /** Name of the unfinished file, as {@linkcode partNameOf} makes them, for who must know it after a crash. @default A new one. */
+  readonly partName?: string;
   /** Called as a transfer goes on, every 16 MiB: whoever keeps the last record can resume after a crash. */
   readonly onPart?: (part: PartRecord) => void;
 }
@@ -46,11 +48,13 @@ export interface RemoteFile {
  * | value       | meaning                                                                    |
  * |-------------|----------------------------------------------------------------------------|
  * | `sha256`    | the destination's own SHA-256 of the file                                  |
+ * | `md5`       | the destination's own MD5 of what was sent just now, where it has no SHA-256 |
+ * | `crc32`     | the same with CRC-32, where it has no MD5 either                            |
  * | `retrieved` | the SHA-256 of the file as read back from the destination                  |
  * | `record`    | the caller's `knownSha256`                                                 |
  * | `size`      | nothing: the destination offers no hash, and TLS guards what was sent      |
  */
-export type Verification = "sha256" | "retrieved" | "record" | "size";
+export type Verification = "sha256" | "md5" | "crc32" | "retrieved" | "record" | "size";
 
 /** Proof that a file is at its destination. */
 export interface Receipt {

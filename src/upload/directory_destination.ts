@@ -1,4 +1,4 @@
-import { link, mkdir, rename, rm, stat } from "node:fs/promises";
+import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile, Verification } from "./destination.ts";
 import { asFolderError } from "./directory_errors.ts";
@@ -16,6 +16,8 @@ export class DirectoryDestination implements Destination {
   /** The folder. */
   readonly name: string;
   readonly #pace: Pace | undefined;
+  /** Which folder of which file system it was. */
+  #identity: string | undefined;
   readonly #closing = new AbortController();
 
   private constructor(dir: string, pace: Pace | undefined) {
@@ -24,11 +26,13 @@ export class DirectoryDestination implements Destination {
   }
 
   /**
-   * Looks whether the folder is there. It is never made: a share that is not mounted must not become a folder on the local disk.
+   * Looks whether the folder is there. It is never made: a share that is not mounted must not become a folder on the local disk. Where a share is not
+   * mounted, the folder that it is mounted on may be there all the same, and empty: so one that was used before must not be empty, and one that is
+   * another folder than when it was opened is used no more.
    *
    * @param dir Absolute path.
-   * @param options `pace`: limits the bytes a second.
-   * @throws {UploadError} `unreachable` if it is not there.
+   * @param options `pace`: limits the bytes a second; `wasUsed`: files were sent there before.
+   * @throws {UploadError} `unreachable` if it is not there, or not the share by these rules.
    *
    * @example
    * ```ts
@@ -47,15 +51,24 @@ export class DirectoryDestination implements Destination {
    * await Deno.remove(dir, { recursive: true });
    * ```
    */
-  static async open(dir: string, options: { readonly pace?: Pace } = {}): Promise<DirectoryDestination> {
+  static async open(
+    dir: string,
+    options: { readonly pace?: Pace; readonly wasUsed?: boolean } = {},
+  ): Promise<DirectoryDestination> {
     const destination = new DirectoryDestination(dir, options.pace);
-    await destination.#guard(`use '${dir}'`, {}, () => Promise.resolve());
+    await destination.#guard(`use '${dir}'`, {}, async () => {
+      if (!options.wasUsed || (await readdir(dir)).length > 0) return;
+      throw new UploadError(
+        "unreachable",
+        `Cannot use '${dir}': files were sent there before, and it is empty: mount the share`,
+      );
+    });
     return destination;
   }
 
   /** As {@linkcode Destination.put}. */
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
-    const remote = remotePath("/", path);
+    const remote = remotePath("/", path, options.partName);
     return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
       const { part, ...anew } = options;
       try {
@@ -130,11 +143,15 @@ export class DirectoryDestination implements Destination {
     const signal = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
     signal.throwIfAborted();
     try {
-      if (!(await stat(this.name)).isDirectory()) throw Object.assign(new Error("Not a folder"), { code: "ENOTDIR" });
+      const folder = await stat(this.name);
+      if (!folder.isDirectory()) throw Object.assign(new Error("Not a folder"), { code: "ENOTDIR" });
+      const identity = `${folder.dev},${folder.ino}`;
+      this.#identity ??= identity;
+      if (identity !== this.#identity) throw new Error("Another folder than before");
     } catch (cause) {
       throw new UploadError(
         "unreachable",
-        `Cannot use '${this.name}': check that the share is mounted, and permitted`,
+        `Cannot use '${this.name}': check that the share is mounted, and permitted; if it was mounted anew, start again`,
         {
           cause,
         },
@@ -151,7 +168,12 @@ export class DirectoryDestination implements Destination {
   async #put(source: SourceFile, remote: RemotePath, options: PutOptions & { signal: AbortSignal }): Promise<Receipt> {
     const [folder, final] = [join(this.name, remote.folder), join(this.name, remote.path)];
     const present = await findSame(source, final, remote, options);
-    if (present !== undefined) return present;
+    if (present !== undefined) {
+      if (options.part && isPartNameOf(options.part.name, remote.name)) {
+        await rm(join(folder, options.part.name), { force: true });
+      }
+      return present;
+    }
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const name = await begin(source, folder, remote, options);
     const part = join(folder, name);

@@ -82,8 +82,9 @@ export function asUploadError(cause: unknown, doing: string): PixlError {
 }
 
 function meaningOfReply(reply: FTPError): [UploadErrorCode, string] {
-  // vsftpd says 522, proftpd 425 with the text of EPERM, when a data connection does not resume the control connection's session.
-  const reuse = reply.code === 522 && /reuse/i.test(reply.message) ||
+  // vsftpd says 522, proftpd 425 with the text of EPERM, when a data connection does not resume the control connection's session. 522 is also what RFC
+  // 4217 has for TLS that fails for another reason, such as a connection that is cut.
+  const reuse = reply.code === 522 && /TLS|SSL/i.test(reply.message) ||
     reply.code === 425 && /reuse|not permitted/i.test(reply.message);
   // What vsftpd says when a disk or quota is full.
   const full = reply.code === 451 && /writing to local file/i.test(reply.message);

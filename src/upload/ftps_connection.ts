@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { type Readable, Writable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
+import type { ChecksumKind } from "./checksum.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
 
@@ -107,6 +108,20 @@ export class FtpsConnection {
     return undefined;
   }
 
+  /** What the server offers in place of SHA-256, if anything. */
+  get checksumKind(): ChecksumKind | undefined {
+    if (this.#features.get("HASH")?.includes("SHA-256") || this.#features.has("XSHA256")) return undefined;
+    return this.#features.has("XMD5") ? "md5" : this.#features.has("XCRC") ? "crc32" : undefined;
+  }
+
+  /** The server's own checksum (hex) of a file, `undefined` if it gives none after all. @param bytes Size of the file. */
+  async checksum(kind: ChecksumKind, name: string, bytes: number): Promise<string | undefined> {
+    const [command, digits] = kind === "md5" ? ["XMD5", 32] : ["XCRC", 8];
+    const reply = await this.#patiently(`${command} ${name}`, bytes);
+    const hex = /^250[ -]\s*"?([0-9a-f]{1,32})"?\s*$/im.exec(reply)?.[1]?.toLowerCase().padStart(digits, "0");
+    return hex?.length === digits ? hex : undefined;
+  }
+
   /** Makes the next {@linkcode store} write from that offset on. @returns Whether the server can. */
   async restartAt(offset: number): Promise<boolean> {
     return (await this.#client.sendIgnoringError(`REST ${offset}`)).code === 350;
@@ -200,20 +215,27 @@ export class FtpsConnection {
 
   /**
    * A server that refuses a transfer (no permission, no space) breaks the data connection off, and that may be noticed before its reply, the only
-   * thing that says why. The client would close at once; this makes it wait.
+   * thing that says why. The client would close at once; this makes it wait. It would also send into a connection that is gone before the server says
+   * "go ahead", which in Deno 2.9 ends with a TypeError and a timer that stays.
    */
   #bearWithDataConnection(): { end(): void } {
     const { ftp } = this.#client;
-    const close = ftp.closeWithError;
+    const { closeWithError: close, handle } = ftp;
     let timer: ReturnType<typeof setTimeout> | undefined;
     ftp.closeWithError = (error) => {
       if (!/^(?!Timeout).*\(data socket\)$/.test(error.message)) close.call(ftp, error);
       else timer ??= setTimeout(() => close.call(ftp, error), LAST_WORD_MS);
     };
+    ftp.handle = (command, respond) =>
+      handle.call(ftp, command, (reply, task) => {
+        const isGoing = !(reply instanceof Error) && (reply.code === 125 || reply.code === 150);
+        const isGone = isGoing && ftp.dataSocket?.destroyed === true;
+        respond(isGone ? new Error("Connection closed before the transfer (data socket)") : reply, task);
+      });
     return {
       end() {
         clearTimeout(timer);
-        ftp.closeWithError = close;
+        [ftp.closeWithError, ftp.handle] = [close, handle];
       },
     };
   }

@@ -5,7 +5,7 @@ import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile } from "
 import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
 import { FtpsConnection } from "./ftps_connection.ts";
-import { checkFtpsOptions, type FtpsOptions } from "./ftps_options.ts";
+import { checkFtpsOptions, type FtpsOptions, nameOf } from "./ftps_options.ts";
 import { putFile } from "./put_file.ts";
 import { type RemotePath, remotePath } from "./remote_path.ts";
 import { SourceFile } from "./source_file.ts";
@@ -28,7 +28,7 @@ export class FtpsDestination implements Destination {
 
   private constructor(options: ReturnType<typeof checkFtpsOptions>) {
     this.#options = options;
-    this.name = `${options.host}:${options.port}`;
+    this.name = nameOf(options);
   }
 
   /**
@@ -70,7 +70,7 @@ export class FtpsDestination implements Destination {
 
   /** As {@linkcode Destination.put}. Calls wait for one another. @param source Local path. @param path Below the base folder. @param options Abort, progress, replacement. */
   async put(source: string, path: string, options: PutOptions = {}): Promise<Receipt> {
-    const remote = remotePath(this.#options.basePath, path);
+    const remote = remotePath(this.#options.basePath, path, options.partName);
     const failing = new AbortController();
     const guarded = <A>(call?: (argument: A) => void) => (argument: A): void => {
       try {
@@ -79,7 +79,7 @@ export class FtpsDestination implements Destination {
         failing.abort(error); // the caller's own error ends the call, and is not taken for one of the network
       }
     };
-    let [part, moved] = [options.part, false];
+    let [part, moved, mayBeLeft] = [options.part, false, options.part !== undefined];
     const told: PutOptions = {
       ...options,
       onProgress: guarded((bytes) => {
@@ -93,8 +93,14 @@ export class FtpsDestination implements Destination {
     };
     return await this.#inTurn(`upload '${remote.path}' to`, [options.signal, failing.signal], async (signal) => {
       try {
-        return await this.#once(source, remote, { ...told, ...(part === undefined ? {} : { part }), signal });
+        return await this.#once(source, remote, {
+          ...told,
+          ...(part === undefined ? {} : { part }),
+          mayBeLeft,
+          signal,
+        });
       } catch (error) {
+        mayBeLeft = true;
         // A server that would not take the file up from the middle may from its start.
         if (error instanceof FTPError && !moved) part = undefined;
         // It may be the same next time where the server does not let it be removed.
@@ -199,7 +205,11 @@ export class FtpsDestination implements Destination {
     }
   }
 
-  async #once(path: string, remote: RemotePath, options: PutOptions & { signal: AbortSignal }): Promise<Receipt> {
+  async #once(
+    path: string,
+    remote: RemotePath,
+    options: PutOptions & { readonly mayBeLeft: boolean; readonly signal: AbortSignal },
+  ): Promise<Receipt> {
     const source = await SourceFile.open(path);
     return await this.#onConnection(
       options.signal,

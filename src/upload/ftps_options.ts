@@ -28,6 +28,11 @@ export interface FtpsOptions {
   readonly pace?: Pace;
 }
 
+/** `host:port`, for people and as the ledger's key; an IPv6 address in brackets. */
+export function nameOf({ host, port }: Pick<FtpsOptions, "host" | "port">): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /**
  * Checks options and fills in the defaults.
  *

@@ -1,7 +1,7 @@
 import { abortable } from "@std/async";
 import type { CallOptions, Destination, PutOptions, Receipt, RemoteFile } from "./destination.ts";
 import { UploadError } from "./errors.ts";
-import { checkFtpsOptions, type FtpsOptions } from "./ftps_options.ts";
+import { checkFtpsOptions, type FtpsOptions, nameOf } from "./ftps_options.ts";
 import { remotePath } from "./remote_path.ts";
 import { WorkerConnection } from "./worker_connection.ts";
 
@@ -42,7 +42,7 @@ export class FtpsPool implements Destination {
     this.#options = options;
     this.#module = workerModule ?? new URL("./ftps_worker_main.ts", import.meta.url);
     this.connections = connections;
-    this.name = `${options.host}:${options.port}`;
+    this.name = nameOf(options);
   }
 
   /**

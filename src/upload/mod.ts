@@ -18,4 +18,4 @@ export { FtpsDestination } from "./ftps_destination.ts";
 export type { FtpsOptions } from "./ftps_options.ts";
 export { FtpsPool, type FtpsPoolOptions } from "./ftps_pool.ts";
 export { Pace } from "./pace.ts";
-export { isPartName } from "./remote_path.ts";
+export { isPartName, partNameOf } from "./remote_path.ts";

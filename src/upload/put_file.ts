@@ -7,7 +7,11 @@ import { isPartNameOf, type RemotePath } from "./remote_path.ts";
 import type { ReadOptions, ReadSoFar, SourceFile } from "./source_file.ts";
 
 /** How one attempt goes. */
-type AttemptOptions = PutOptions & { readonly pace?: Pace | undefined };
+interface AttemptOptions extends PutOptions {
+  readonly pace?: Pace | undefined;
+  /** Whether an earlier attempt may have left the unfinished file: a command that a thousand small files need not send. */
+  readonly mayBeLeft: boolean;
+}
 
 /**
  * One attempt to put a file: under a temporary name in its folder, verified, and only then renamed.
@@ -29,11 +33,11 @@ export async function putFile(
   try {
     present = await findSame(connection, source, remote, options);
   } catch (error) {
-    if (!connection.closed) await connection.remove(remote.part).catch(() => {}); // as below
+    if (!connection.closed) await removeLeft(connection, remote, options).catch(() => {}); // as below
     throw error;
   }
   if (present !== undefined) {
-    await connection.remove(remote.part); // an attempt before this one may have left it when its connection broke
+    await removeLeft(connection, remote, options);
     return present;
   }
   const { name, resumed } = await begin(connection, source, remote, options);
@@ -94,18 +98,30 @@ async function begin(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  { part, signal }: PutOptions,
+  options: AttemptOptions,
 ): Promise<{ name: string; resumed: number }> {
+  const { part, signal } = options;
   if (part !== undefined && isPartNameOf(part.name, remote.name)) {
     const there = await connection.size(part.name);
     if (there !== undefined && await source.resume(part, there, signal)) {
       if (await connection.restartAt(source.offset)) return { name: part.name, resumed: source.offset };
       source.rewind();
     }
-    await connection.remove(part.name);
   }
-  await connection.remove(remote.part);
+  await removeLeft(connection, remote, options);
   return { name: remote.part, resumed: 0 };
+}
+
+/** Removes what earlier attempts, of this process or one before, have begun. */
+async function removeLeft(
+  connection: FtpsConnection,
+  remote: RemotePath,
+  { part, mayBeLeft }: AttemptOptions,
+): Promise<void> {
+  const names = new Set<string>();
+  if (part !== undefined && isPartNameOf(part.name, remote.name)) names.add(part.name);
+  if (mayBeLeft) names.add(remote.part);
+  for (const name of names) await connection.remove(name);
 }
 
 async function rename(connection: FtpsConnection, part: string, remote: RemotePath): Promise<void> {
@@ -133,18 +149,25 @@ async function storePart(
   remote: RemotePath,
   options: ReadOptions & { readonly resumed: number },
 ): Promise<Verification> {
-  await connection.store(source.stream(options), remote.part);
+  const kind = options.resumed === 0 ? connection.checksumKind : undefined;
+  await connection.store(source.stream({ ...options, checksum: kind }), remote.part);
   await source.assertUnchanged();
   await expectSize(connection, remote.part, source.bytes, remote.path);
   const theirs = await connection.sha256(remote.part, source.bytes);
-  if (theirs === undefined && options.resumed === 0) return "size";
+  if (theirs === undefined && options.resumed === 0) {
+    const checksum = kind && await connection.checksum(kind, remote.part, source.bytes);
+    if (kind === undefined || checksum === undefined) return "size";
+    if (checksum === source.checksum) return kind;
+    throw arrivedOtherwise(remote, kind);
+  }
   // What an earlier attempt left was trusted by its length: without the server's hash it is read back.
   const sha256 = theirs ?? await connection.retrieveSha256(remote.part);
   if (sha256 === source.sha256) return theirs === undefined ? "retrieved" : "sha256";
-  throw new UploadError(
-    "verification-failed",
-    `Cannot upload '${remote.path}': it arrived with another SHA-256; try again`,
-  );
+  throw arrivedOtherwise(remote, "SHA-256");
+}
+
+function arrivedOtherwise({ path }: RemotePath, what: string): UploadError {
+  return new UploadError("verification-failed", `Cannot upload '${path}': it arrived with another ${what}; try again`);
 }
 
 /** How it is known that the file at the destination, of equal size, is the source; `undefined` if it is not. */

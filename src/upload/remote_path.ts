@@ -8,7 +8,7 @@ export interface RemotePath {
   readonly folder: string;
   /** The final name in the folder. */
   readonly name: string;
-  /** The name until the file is whole and verified: `.NAME.<8 hex digits>.part`, another one each time, so that two uploads of a file do not meet. */
+  /** The name until the file is whole and verified: `.NAME.<8 hex digits>.part`, another one each time, so that two uploads of a file do not meet, unless one is given. */
   readonly part: string;
 }
 
@@ -20,17 +20,18 @@ const MAX_NAME_BYTES = 255;
  *
  * @param base Absolute, such as `/` or `/incoming`.
  * @param relative Names separated by `/`.
+ * @param part Name of the unfinished file. @default A new one.
  * @returns The names to use.
  * @throws {UploadError} `invalid-name` if a name is empty, `.` or `..`, begins or ends with a blank, holds a control character, a backslash or half a
  * character, is too long, or could be taken for an unfinished file.
  */
-export function remotePath(base: string, relative: string): RemotePath {
+export function remotePath(base: string, relative: string, part: string = partNameOf(relative)): RemotePath {
   if (!base.startsWith("/")) throw invalid(base, "the base folder must begin with '/'");
   const folders = base.split("/").filter((name) => name !== "");
   const names = relative.split("/");
   for (const name of [...folders, ...names]) checkName(name, relative);
   const name = names.at(-1) ?? "";
-  const part = `.${name}.${crypto.randomUUID().slice(0, 8)}.part`;
+  if (!isPartNameOf(part, name)) throw invalid(relative, "the unfinished file cannot have that name");
   if (bytesOf(part) > MAX_NAME_BYTES) {
     throw invalid(relative, `a file name must be shorter than ${MAX_NAME_BYTES - 14} bytes`);
   }
@@ -47,6 +48,11 @@ export function isPlainName(name: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** A new name for the unfinished file of that path, in the same folder. */
+export function partNameOf(path: string): string {
+  return `.${path.split("/").at(-1)}.${crypto.randomUUID().slice(0, 8)}.part`;
 }
 
 /** Whether that is the name of an unfinished file. */

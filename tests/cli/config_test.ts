@@ -8,7 +8,7 @@ const DATABASE = { PIXL_DB_HOST: "db", PIXL_DB_USER: "pixl", PIXL_DB_PASSWORD: "
 
 Deno.test("readConfig() reports every problem of the parts that are needed, at once", () => {
   const error = assertThrows(
-    () => readConfig(from({ FTP_PORT: "99999", FTP_MODE: "plain" }), { database: true, ftps: true }),
+    () => readConfig(from({ FTP_PORT: "99999", FTP_MODE: "plain" }), { database: true, destination: true }),
     ConfigError,
   );
   for (const name of ["PIXL_DB_HOST", "FTP_HOST", "FTP_PORT", "FTP_MODE", "FTP_USER_NAME", "FTP_USER_PASSWORD"]) {
@@ -30,6 +30,12 @@ Deno.test("readConfig() refuses a server and an embedded database together", () 
     ConfigError,
     "both set",
   );
+});
+
+Deno.test("readConfig() wants the whole path of a share", () => {
+  const read = (dir: string) => readConfig(from({ PIXL_UPLOAD_DIR: dir }), { destination: true });
+  assertThrows(() => read("./share"), ConfigError, "PIXL_UPLOAD_DIR must be an absolute path");
+  assertEquals(read("/mnt/dsh").destination, { kind: "directory", dir: "/mnt/dsh" });
 });
 
 Deno.test("readConfig() reads a secret from the first line of a file", async () => {
@@ -80,4 +86,15 @@ Deno.test("openSettings() prefers the environment to the file, and an empty valu
 
 Deno.test("openSettings() takes a file that is not there for empty", () => {
   assertEquals(openSettings("/nowhere/.env")("PIXL_NOT_SET_ANYWHERE"), undefined);
+});
+
+Deno.test("readConfig() takes quorum queues unless RABBITMQ_QUEUE_TYPE says classic", () => {
+  const broker = { RABBITMQ_HOST: "mq", RABBITMQ_USERNAME: "pixl", RABBITMQ_PASSWORD: "PWSEED" };
+  const typeOf = (more: Record<string, string>) => {
+    const config = readConfig(from({ ...DATABASE, ...broker, ...more }), { broker: true }).broker;
+    return config.kind === "rabbitmq" ? config.queueType : undefined;
+  };
+  assertEquals(typeOf({}), "quorum");
+  assertEquals(typeOf({ RABBITMQ_QUEUE_TYPE: "classic" }), "classic");
+  assertThrows(() => typeOf({ RABBITMQ_QUEUE_TYPE: "stream" }), ConfigError, "RABBITMQ_QUEUE_TYPE");
 });

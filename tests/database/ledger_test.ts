@@ -12,8 +12,11 @@ import {
   type Lease,
   LeaseLostError,
   Ledger,
+  type LedgerCall,
   migrate,
   openDatabase,
+  type Queryable,
+  type Sql,
   type Study,
   type Transfer,
 } from "@pixl/core/database";
@@ -66,6 +69,105 @@ async function claimed(ledger: Ledger, kind: "image" | "report", which: Study, b
   return { id: claim.id, attempt: claim.attempt, owner: by.owner };
 }
 
+async function completeImage(ledger: Ledger, id: number, owner: string, pseudonym: string): Promise<void> {
+  await ledger.recordPseudonym(id, owner, pseudonym);
+  await ledger.complete("image", id, owner);
+}
+
+async function completeReport(ledger: Ledger, id: number, owner: string, text: string): Promise<void> {
+  await ledger.recordReport(id, owner, text);
+  await ledger.complete("report", id, owner);
+}
+
+/** What a call of {@linkcode CALLS} works on. */
+interface Given {
+  readonly ledger: Ledger;
+  readonly project: string;
+  readonly extractId: number;
+  readonly imageId: number;
+  readonly owner: string;
+}
+
+/** Every method of the ledger, called with options. */
+const CALLS: Readonly<Record<string, (given: Given, call: LedgerCall) => Promise<unknown>>> = {
+  registerExtract: ({ ledger, project }, call) =>
+    ledger.registerExtract({ project_name: "A", project_slug: project, extract_time: TIME, time_slug: "t" }, call),
+  findExtract: ({ ledger, project }, call) => ledger.findExtract(project, undefined, call),
+  extracts: ({ ledger, project }, call) => ledger.extracts(project, call),
+  registerStudies: ({ ledger, project, extractId }, call) =>
+    ledger.registerStudies(extractId, studies(project, 2), call),
+  unpublished: ({ ledger, extractId }, call) => collect(ledger.unpublished(extractId, "image", call)),
+  markPublished: ({ ledger, imageId }, call) => ledger.markPublished("image", [imageId], call),
+  claim: ({ ledger, project }, call) => ledger.claim("report", study(project, 0), lease(), call),
+  renew: ({ ledger, imageId, owner }, call) => ledger.renew("image", imageId, { owner, leaseMs: 1_000 }, call),
+  recordPseudonym: ({ ledger, imageId, owner }, call) => ledger.recordPseudonym(imageId, owner, "1.2", call),
+  recordReport: ({ ledger, owner }, call) => ledger.recordReport(1, owner, "text", call),
+  complete: ({ ledger, imageId, owner }, call) => ledger.complete("image", imageId, owner, call),
+  putBack: ({ ledger, imageId, owner }, call) => ledger.putBack("image", imageId, owner, "closed", call),
+  fail: ({ ledger, project }, call) => ledger.fail("image", study(project, 0), "refused", call),
+  republish: ({ ledger, extractId }, call) => ledger.republish("image", extractId, "failed", call),
+  imagesToUpload: ({ ledger }, call) => collect(ledger.imagesToUpload(call)),
+  reports: ({ ledger, extractId }, call) => collect(ledger.reports(extractId, call)),
+  recordTransfer: ({ ledger, imageId }, call) => ledger.recordTransfer(transferOf(imageId), call),
+  findTransfer: ({ ledger }, call) => ledger.findTransfer("dsh:21", "p", call),
+  findPart: ({ ledger }, call) => ledger.findPart("dsh:21", "p", call),
+  notePart: ({ ledger }, call) =>
+    ledger.notePart("dsh:21", "p", { name: ".p.part", source: "1,2", bytes: 1, sha256: "a".repeat(64) }, call),
+  forgetPart: ({ ledger }, call) => ledger.forgetPart("dsh:21", "p", call),
+  imagesOf: ({ ledger }, call) => ledger.imagesOf(["1.2"], call),
+  pseudonymised: ({ ledger, project }, call) => collect(ledger.pseudonymised(project, call)),
+  transfersTo: ({ ledger, project }, call) => ledger.transfersTo("dsh:21", project, call),
+  unexport: ({ ledger, imageId }, call) => ledger.unexport(imageId, "done", call),
+  markExported: ({ ledger, imageId }, call) => ledger.markExported(imageId, call),
+  recordImageExported: ({ ledger, imageId }, call) => ledger.recordImageExported(transferOf(imageId), call),
+  history: ({ ledger }, call) => ledger.history("1.2", call),
+  failures: ({ ledger, project }, call) => ledger.failures(project, call),
+  sent: ({ ledger, project }, call) => ledger.sent(project, call),
+  unfinished: ({ ledger, project }, call) => collect(ledger.unfinished(project, call)),
+  summary: ({ ledger, project }, call) => ledger.summary(project, call),
+};
+
+/** The same transaction, which counts what it is asked. */
+function countQueries(transaction: Queryable): { readonly sql: Queryable; readonly count: number } {
+  let count = 0;
+  const sql = new Proxy(transaction, {
+    apply(target, self, args) {
+      count += 1;
+      return Reflect.apply(target, self, args);
+    },
+  });
+  return {
+    sql,
+    get count() {
+      return count;
+    },
+  };
+}
+
+/** Which state may follow which. */
+const LEGAL = [
+  ["queued", "working"],
+  ["queued", "failed"],
+  ["working", "queued"],
+  ["working", "done"],
+  ["working", "failed"],
+  ["failed", "queued"],
+  ["failed", "working"],
+  ["done", "exported"],
+  ["exported", "queued"],
+  ["exported", "done"],
+] as const;
+
+/** What a program that is not ours may try. */
+type BadChange = (sql: Sql, ids: { readonly extractId: number; readonly imageId: number }) => PromiseLike<unknown>;
+
+/** The one image of a project. */
+async function imageOf(sql: Sql, project: string): Promise<{ image_id: number }> {
+  const [row] = await sql<{ image_id: number }[]>`select image_id from pixl_pipeline.image where slug = ${project}`;
+  assert(row);
+  return row;
+}
+
 function transferOf(imageId: number, sha256 = "a".repeat(64)): Transfer & { imageId: number } {
   return {
     imageId,
@@ -81,6 +183,11 @@ function transferOf(imageId: number, sha256 = "a".repeat(64)): Transfer & { imag
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return await Array.fromAsync(items);
 }
+
+Deno.test("CALLS has every method of the ledger", () => {
+  const methods = Object.getOwnPropertyNames(Ledger.prototype).filter((name) => name !== "constructor");
+  assertEquals(Object.keys(CALLS).sort(), methods.sort());
+});
 
 onEachEngine((engine) => {
   const check = (name: string, run: () => Promise<void>) => engine.test(`Ledger.${name} (${engine.name})`, run);
@@ -102,6 +209,7 @@ onEachEngine((engine) => {
       extractTime: TIME,
       timeSlug: "2023-12-07t14-08-58",
       studies: 0,
+      leftOut: {},
     });
     assertEquals((await ledger.findExtract(project, "older"))?.extractId, olderId);
     assertEquals(await ledger.findExtract(project, "never"), undefined);
@@ -114,7 +222,7 @@ onEachEngine((engine) => {
     assert(first);
     assertEquals(await ledger.registerStudies(extractId, [first]), { added: 1, known: 0, exported: 0 });
     const { id, owner } = await claimed(ledger, "image", first);
-    await ledger.completeImage(id, owner, "1.2.3");
+    await completeImage(ledger, id, owner, "1.2.3");
     await ledger.recordImageExported(transferOf(id));
 
     const twice = [first, ...rest, ...rest.slice(0, 3)];
@@ -206,12 +314,12 @@ onEachEngine((engine) => {
   check("claim() knows what is done", async () => {
     const { ledger, project } = await withProject(engine, 1);
     const image = await claimed(ledger, "image", study(project, 0));
-    await ledger.completeImage(image.id, image.owner, "1.2.3");
+    await completeImage(ledger, image.id, image.owner, "1.2.3");
     assertEquals(await ledger.claim("image", study(project, 0), lease()), { result: "done" });
     await ledger.recordImageExported(transferOf(image.id));
     assertEquals(await ledger.claim("image", study(project, 0), lease()), { result: "done" });
     const report = await claimed(ledger, "report", study(project, 0));
-    await ledger.completeReport(report.id, report.owner, "No findings");
+    await completeReport(ledger, report.id, report.owner, "No findings");
     assertEquals(await ledger.claim("report", study(project, 0), lease()), { result: "done" });
   });
 
@@ -222,11 +330,15 @@ onEachEngine((engine) => {
     const next = await claimed(ledger, "image", study(project, 0));
     assertEquals([next.id, next.attempt], [late.id, 2]);
 
-    await assertRejects(() => ledger.completeImage(late.id, late.owner, "1.9"), LeaseLostError);
+    await assertRejects(() => ledger.recordPseudonym(late.id, late.owner, "1.9"), LeaseLostError);
+    await assertRejects(() => ledger.complete("image", late.id, late.owner), LeaseLostError);
     await assertRejects(() => ledger.putBack("image", late.id, late.owner, "late"), LeaseLostError);
     await assertRejects(() => ledger.renew("image", late.id, { owner: late.owner, leaseMs: 1 }), LeaseLostError);
-    await ledger.completeImage(next.id, next.owner, "1.2");
-    await assertRejects(() => ledger.completeImage(next.id, next.owner, "1.2"), LeaseLostError);
+    await completeImage(ledger, next.id, next.owner, "1.2");
+    await assertRejects(() => ledger.complete("image", next.id, next.owner), LeaseLostError);
+    const report = await claimed(ledger, "report", study(project, 0));
+    await assertRejects(() => ledger.recordReport(report.id, late.owner, "late"), LeaseLostError);
+    await assertRejects(() => ledger.complete("report", report.id, late.owner), LeaseLostError);
   });
 
   check("renew() keeps a lease", async () => {
@@ -265,24 +377,24 @@ onEachEngine((engine) => {
     }
   });
 
-  check("completeImage() refuses a pseudonym twice in a project, without saying whose", async () => {
+  check("recordPseudonym() refuses a pseudonym twice in a project, without saying whose", async () => {
     const { ledger, project } = await withProject(engine, 2);
     const [first, second] = [
       await claimed(ledger, "image", study(project, 0)),
       await claimed(ledger, "image", study(project, 1)),
     ];
-    await ledger.completeImage(first.id, first.owner, "1.2.3");
-    const error = await assertRejects(() => ledger.completeImage(second.id, second.owner, "1.2.3"), DatabaseError);
+    await completeImage(ledger, first.id, first.owner, "1.2.3");
+    const error = await assertRejects(() => ledger.recordPseudonym(second.id, second.owner, "1.2.3"), DatabaseError);
     assertEquals([error.code, error.kind], ["value-refused", "input"]);
     assertNotMatch(error.message, /SEED/);
-    await ledger.completeImage(second.id, second.owner, "1.2.4");
+    await completeImage(ledger, second.id, second.owner, "1.2.4");
   });
 
   check("unexport() sets an exported image back, to be sent or asked for again", async () => {
     const { ledger, project, extractId } = await withProject(engine, 1);
     const { id, owner } = await claimed(ledger, "image", study(project, 0));
     assertEquals(await ledger.unexport(id, "done"), false);
-    await ledger.completeImage(id, owner, `1.2.${id}`);
+    await completeImage(ledger, id, owner, `1.2.${id}`);
     await ledger.recordImageExported(transferOf(id));
 
     assertEquals(await ledger.unexport(id, "done"), true);
@@ -296,20 +408,53 @@ onEachEngine((engine) => {
     assertEquals((await claimed(ledger, "image", study(project, 0))).id, id);
   });
 
-  check("notePart() keeps how far a transfer came, by destination and path", async () => {
+  check("claimUpload() gives a path to one uploader at a time, and what the one before had noted", async () => {
     const { ledger, project } = await withProject(engine, 0);
     const path = `${project}/x.zip`;
+    const [one, two] = [{ owner: "one", leaseMs: 60_000 }, { owner: "two", leaseMs: 60_000 }];
+    const claim = (lease: Lease, name: string) => ledger.claimUpload("dsh:21", path, name, lease);
     const part = { name: ".x.zip.0badcafe.part", source: "10,20", bytes: 16, sha256: "a".repeat(64) };
-    assertEquals(await ledger.findPart("dsh:21", path), undefined);
 
-    await ledger.notePart("dsh:21", path, part);
-    await ledger.notePart("dsh:21", path, { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
-    await ledger.notePart("other:21", path, part);
+    assertEquals([(await claim(one, part.name))?.name, (await claim(one, part.name))?.bytes], [part.name, 0]);
+    assertEquals(await claim(two, "other"), undefined);
+    assertEquals((await ledger.claimUpload("other:21", path, "there", two))?.name, "there");
+    await ledger.notePart("dsh:21", path, part, "one");
+    await ledger.notePart("dsh:21", path, { ...part, bytes: 17 }, "two");
+    await ledger.releaseUpload("dsh:21", path, "two");
+    assertEquals(await claim(two, "other"), undefined);
 
-    assertEquals(await ledger.findPart("dsh:21", path), { ...part, name: ".x.zip.0badcaff.part", bytes: 32 });
-    await ledger.forgetPart("dsh:21", path);
-    await ledger.forgetPart("dsh:21", path);
-    assertEquals([await ledger.findPart("dsh:21", path), await ledger.findPart("other:21", path)], [undefined, part]);
+    await ledger.releaseUpload("dsh:21", path, "one");
+
+    assertEquals(await claim(two, "other"), part);
+    await ledger.forgetPart("dsh:21", path, "one");
+    assertEquals(await claim(one, "other"), undefined);
+    await ledger.forgetPart("dsh:21", path, "two");
+    await ledger.forgetPart("dsh:21", path, "two");
+    assertEquals((await claim(one, "other"))?.name, "other");
+  });
+
+  check("claimUpload() takes over what shows no sign of life, and renewUpload() tells the late one", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    const path = `${project}/x.zip`;
+    const [one, two] = [{ owner: "one", leaseMs: 0 }, { owner: "two", leaseMs: 60_000 }];
+    await ledger.claimUpload("dsh:21", path, "first", one);
+    await ledger.renewUpload("dsh:21", path, one);
+
+    assertEquals((await ledger.claimUpload("dsh:21", path, "second", two))?.name, "first");
+
+    await ledger.renewUpload("dsh:21", path, two);
+    await assertRejects(() => ledger.renewUpload("dsh:21", path, one), LeaseLostError, path);
+  });
+
+  check("claimUpload() lets one of many win", async () => {
+    const { ledger, project } = await withProject(engine, 0);
+    const claims = await Promise.all(
+      Array.from(
+        { length: 8 },
+        (_, n) => ledger.claimUpload("dsh:21", `${project}/x.zip`, `${n}`, { owner: `${n}`, leaseMs: 60_000 }),
+      ),
+    );
+    assertEquals(claims.filter((claim) => claim !== undefined).length, 1);
   });
 
   check("transfersTo() gives the last of each path of a project at a destination", async () => {
@@ -329,45 +474,161 @@ onEachEngine((engine) => {
     );
   });
 
-  for (
-    const [from, to] of [
-      ["queued", "done"],
-      ["queued", "exported"],
-      ["working", "exported"],
-      ["done", "queued"],
-      ["done", "working"],
-      ["failed", "done"],
-      ["exported", "working"],
-      ["exported", "failed"],
-    ] as const
-  ) {
-    check(`a study cannot go from ${from} to ${to}`, async () => {
-      const { sql, ledger, project } = await withProject(engine, 1);
-      const [row] = await sql<{ image_id: number }[]>`select image_id from pixl_pipeline.image where slug = ${project}`;
-      assert(row);
-      const id = row.image_id;
-      if (from === "failed") await ledger.fail("image", study(project, 0), "refused");
-      if (["working", "done", "exported"].includes(from)) {
-        const { owner } = await claimed(ledger, "image", study(project, 0));
-        if (from !== "working") await ledger.completeImage(id, owner, "1.2.3");
-        if (from === "exported") await ledger.recordImageExported(transferOf(id));
+  for (const kind of ["image", "report"] as const) {
+    check(`a ${kind} goes from one state to another only as the database allows, whoever says so`, async () => {
+      const { sql, project } = await withProject(engine, 1);
+      const { image_id } = await imageOf(sql, project);
+      const legal = LEGAL.filter(([from, to]) => kind === "image" || ![from, to].includes("exported"));
+      const states = [...new Set(legal.flat())];
+      // The shortest way from queued, so that every state is where a change begins.
+      const ways: Readonly<Record<string, readonly string[]>> = {
+        working: ["working"],
+        failed: ["failed"],
+        done: ["working", "done"],
+        exported: ["working", "done", "exported"],
+      };
+      const undo = new Error("undo");
+      for (const from of states) {
+        for (const to of [...states, "exported", "lost"]) {
+          const tried = await assertRejects(() =>
+            sql.begin(async (tx) => {
+              for (const state of ways[from] ?? []) await stepIn(tx, state);
+              const before = await eventsOf(tx);
+              await stepIn(tx, to);
+              assertEquals(await eventsOf(tx) - before, from === to ? 0 : 1, `${from} to ${to}`);
+              throw undo;
+            }), Error);
+          const allowed = from === to || legal.some(([a, b]) => a === from && b === to);
+          if (allowed) assertEquals(tried, undo, `${from} to ${to}: ${tried.message}`);
+          else assertMatch(tried.message, new RegExp(`${kind} cannot go from ${from} to ${to}`));
+        }
       }
-      const set = sql`pseudo_study_uid = '1', lease_owner = ${to === "working" ? "x" : null}, lease_until = ${
-        to === "working" ? "infinity" : null
-      }::timestamptz`;
-      await assertRejects(
-        async () => await sql`update pixl_pipeline.image set state = ${to}, ${set} where image_id = ${id}`,
-        Error,
-        `image cannot go from ${from} to ${to}`,
-      );
+
+      async function stepIn(tx: Queryable, state: string): Promise<void> {
+        const leased = state === "working";
+        const values = tx`state = ${state}, lease_owner = ${leased ? "x" : null},
+          lease_until = ${leased ? "infinity" : null}::timestamptz`;
+        await (kind === "image"
+          ? tx`update pixl_pipeline.image set ${values}, pseudo_study_uid = ${`1.${project}`} where image_id = ${image_id}`
+          : tx`update pixl_pipeline.report set ${values}, image_report = 'text' where image_id = ${image_id}`);
+      }
+
+      async function eventsOf(tx: Queryable): Promise<number> {
+        const [row] = await tx<{ count: number }[]>`
+          select count(*) as count from pixl_pipeline.event where image_id = ${image_id}`;
+        return row?.count ?? 0;
+      }
     });
   }
+
+  for (
+    const [what, change, code] of [
+      [
+        "an image that begins as done",
+        (sql, { extractId }) =>
+          sql`insert into pixl_pipeline.image (slug, extract_id, mrn, accession_number, study_date, procedure_occurrence_id, state,
+          pseudo_study_uid) values ('s', ${extractId}, 'm', 'a', '2020-01-01', 1, 'done', '1.2')`,
+        "PX001",
+      ],
+      [
+        "an image of no extract",
+        (sql) =>
+          sql`insert into pixl_pipeline.image (slug, extract_id, mrn, accession_number, study_date, procedure_occurrence_id)
+          values ('s', 9007199254740991, 'm', 'a', '2020-01-01', 1)`,
+        "23503",
+      ],
+      [
+        "a report of no extract",
+        (sql, { imageId }) =>
+          sql`insert into pixl_pipeline.report (extract_id, image_id, procedure_occurrence_id)
+          values (9007199254740991, ${imageId}, 1)`,
+        "23503",
+      ],
+      [
+        "a report of no image",
+        (sql, { extractId }) =>
+          sql`insert into pixl_pipeline.report (extract_id, image_id, procedure_occurrence_id)
+          values (${extractId}, 9007199254740991, 1)`,
+        "23503",
+      ],
+      [
+        "an image that goes to another extract",
+        (sql, { imageId }) =>
+          sql`update pixl_pipeline.image set extract_id = 9007199254740991 where image_id = ${imageId}`,
+        "PX001",
+      ],
+      [
+        "a report that goes to another image",
+        (sql, { imageId }) =>
+          sql`update pixl_pipeline.report set image_id = 9007199254740991 where image_id = ${imageId}`,
+        "PX001",
+      ],
+      [
+        "an image that is removed",
+        (sql, { imageId }) => sql`delete from pixl_pipeline.image where image_id = ${imageId}`,
+        "PX001",
+      ],
+      [
+        "an extract that is removed",
+        (sql, { extractId }) => sql`delete from pixl_pipeline.extract where extract_id = ${extractId}`,
+        "PX001",
+      ],
+      ["tables that are emptied", (sql) => sql`truncate pixl_pipeline.extract cascade`, "PX001"],
+      [
+        "an image in work without a lease",
+        (sql, { imageId }) => sql`update pixl_pipeline.image set state = 'working' where image_id = ${imageId}`,
+        "PX001",
+      ],
+      [
+        "an image with a lease that waits",
+        (sql, { imageId }) =>
+          sql`update pixl_pipeline.image set lease_owner = 'x', lease_until = now() where image_id = ${imageId}`,
+        "PX001",
+      ],
+      [
+        "an event that is changed",
+        (sql, { imageId }) => sql`update pixl_pipeline.event set what = 'x' where image_id = ${imageId}`,
+        "PX001",
+      ],
+      ["events that are removed", (sql) => sql`delete from pixl_pipeline.event`, "PX001"],
+    ] satisfies readonly (readonly [string, BadChange, string])[]
+  ) {
+    check(`the database refuses ${what}, whoever asks for it`, async () => {
+      const { sql, extractId, project } = await withProject(engine, 1);
+      const { image_id: imageId } = await imageOf(sql, project);
+      const error = await assertRejects(async () => await change(sql, { extractId, imageId }), Error);
+      assertEquals("code" in error && error.code, code, error.message);
+    });
+  }
+
+  check("complete() needs the pseudonym or the text first, which cannot be taken away after it", async () => {
+    const { sql, ledger, project } = await withProject(engine, 1);
+    for (const kind of ["image", "report"] as const) {
+      const { id, owner } = await claimed(ledger, kind, study(project, 0));
+      const error = await assertRejects(() => ledger.complete(kind, id, owner), DatabaseError);
+      assertEquals(error.code, "transition-refused");
+      await (kind === "image" ? completeImage : completeReport)(ledger, id, owner, "1.2.3");
+    }
+    for (
+      const take of [
+        () => sql`update pixl_pipeline.image set pseudo_study_uid = null where slug = ${project}`,
+        () => sql`update pixl_pipeline.report set image_report = null where state = 'done'`,
+      ]
+    ) await assertRejects(async () => await take(), Error, "to be done");
+  });
+
+  check("recordPseudonym() makes a study in work findable", async () => {
+    const { ledger, project } = await withProject(engine, 1);
+    const { id, owner } = await claimed(ledger, "image", study(project, 0));
+    await ledger.recordPseudonym(id, owner, `1.2.${project}`);
+    assertEquals((await ledger.history(`1.2.${project}`)).map(({ state }) => state), ["working"]);
+  });
 
   check("imagesToUpload() lists what is done, of a project or all", async () => {
     const { ledger, project } = await withProject(engine, 4);
     for (const n of [0, 1, 2]) {
       const { id, owner } = await claimed(ledger, "image", study(project, n));
-      await ledger.completeImage(id, owner, `1.2.${n}`);
+      await completeImage(ledger, id, owner, `1.2.${n}`);
       if (n === 2) await ledger.recordImageExported(transferOf(id));
     }
     const mine = await collect(ledger.imagesToUpload({ projectSlug: project }));
@@ -383,10 +644,10 @@ onEachEngine((engine) => {
     const { ledger, project, extractId } = await withProject(engine, 3);
     for (const [n, text] of [[2, "two"], [0, ""]] as const) {
       const { id, owner } = await claimed(ledger, "report", study(project, n));
-      await ledger.completeReport(id, owner, text);
+      await completeReport(ledger, id, owner, text);
     }
     const image = await claimed(ledger, "image", study(project, 2));
-    await ledger.completeImage(image.id, image.owner, "1.2.3");
+    await completeImage(ledger, image.id, image.owner, "1.2.3");
     assertEquals(await collect(ledger.reports(extractId)), [
       { procedure_occurrence_id: 1_000, image_identifier: null, image_report: "" },
       { procedure_occurrence_id: 1_002, image_identifier: "1.2.3", image_report: "two" },
@@ -396,7 +657,7 @@ onEachEngine((engine) => {
   check("markExported() needs a recorded transfer and may be repeated", async () => {
     const { sql, ledger, project } = await withProject(engine, 1);
     const { id, owner } = await claimed(ledger, "image", study(project, 0));
-    await ledger.completeImage(id, owner, "1.2.3");
+    await completeImage(ledger, id, owner, "1.2.3");
     const error = await assertRejects(() => ledger.markExported(id), DatabaseError, "no transfer of it is recorded");
     assertEquals(error.code, "transition-refused");
     await ledger.recordTransfer(transferOf(id));
@@ -447,7 +708,7 @@ onEachEngine((engine) => {
   check("summary() counts by project, kind and state", async () => {
     const { ledger, project } = await withProject(engine, 3);
     const { id, owner } = await claimed(ledger, "image", study(project, 0));
-    await ledger.completeImage(id, owner, "1.2.3");
+    await completeImage(ledger, id, owner, "1.2.3");
     await ledger.fail("report", study(project, 1), "refused");
     assertEquals(await ledger.summary(project), [
       { projectSlug: project, kind: "image", state: "done", count: 1 },
@@ -458,12 +719,36 @@ onEachEngine((engine) => {
     assertEquals((await ledger.summary()).filter(({ projectSlug }) => projectSlug === project).length, 4);
   });
 
+  for (const [name, method] of Object.entries(CALLS)) {
+    check(`${name}() takes a transaction and a signal`, async () => {
+      const { sql, ledger, project, extractId } = await withProject(engine, 1);
+      const { id, owner } = await claimed(ledger, "image", study(project, 0));
+      const given = { ledger, project, extractId, imageId: id, owner };
+      const reason = new Error("stop");
+      assertEquals(await assertRejects(() => method(given, { signal: AbortSignal.abort(reason) })), reason);
+
+      const undo = new Error("undo");
+      let seen: number | undefined;
+      const error = await assertRejects(() =>
+        sql.begin(async (transaction) => {
+          const counted = countQueries(transaction);
+          // Some of them are refused here, which says that they have asked.
+          await method(given, { transaction: counted.sql }).catch(() => {});
+          seen = counted.count;
+          throw undo;
+        })
+      );
+      assertEquals(error, undo);
+      assertGreater(seen ?? 0, 0);
+    });
+  }
+
   check("calls within a transaction are undone with it", async () => {
     const { sql, ledger, project } = await withProject(engine, 1);
     const problem = new Error("undo");
     const error = await assertRejects(() =>
-      sql.begin(async (tx) => {
-        assertEquals((await ledger.claim("image", study(project, 0), lease(), { sql: tx })).result, "claimed");
+      sql.begin(async (transaction) => {
+        assertEquals((await ledger.claim("image", study(project, 0), lease(), { transaction })).result, "claimed");
         throw problem;
       })
     );
@@ -477,11 +762,13 @@ onEachEngine((engine) => {
     const wanted = study(project, 9, { accession_number: accession });
     await ledger.registerStudies(extractId, [wanted]);
     assertEquals((await ledger.history(accession)).map(({ state, attempts }) => [state, attempts]), [["queued", 0]]);
+    const [image] = (await collect(ledger.unpublished(extractId, "image"))).slice(-1);
+    await ledger.markPublished("image", [image?.id ?? 0]);
     const first = await claimed(ledger, "image", wanted);
     await ledger.putBack("image", first.id, first.owner, "status 503");
     const { id, owner } = await claimed(ledger, "image", wanted);
     const pseudonym = `2.25.${Date.now()}`;
-    await ledger.completeImage(id, owner, pseudonym);
+    await completeImage(ledger, id, owner, pseudonym);
     await ledger.fail("report", wanted, "status 404");
     await ledger.recordImageExported(transferOf(id));
 
@@ -493,7 +780,9 @@ onEachEngine((engine) => {
     const { projectSlug, state, attempts, pseudo_study_uid, exportedAt, events, reports, transfers } = history;
     assertEquals([projectSlug, state, attempts, pseudo_study_uid], [project, "exported", 2, pseudonym]);
     assertMatch(exportedAt ?? "", /^\d{4}-\d\d-\d\d /);
+    assertEquals(history.study_date, "2020-02-29");
     assertEquals(events.map(({ what, detail = "" }) => `${what} ${detail}`.trim()), [
+      "image published",
       "image working",
       "image queued status 503",
       "image working",
@@ -517,6 +806,33 @@ onEachEngine((engine) => {
     assertEquals(await ledger.history("unknown"), []);
   });
 
+  check("history() keeps every publication of a study", async () => {
+    const { ledger, project, extractId } = await withProject(engine, 1);
+    const publish = async () =>
+      await ledger.markPublished("image", (await collect(ledger.unpublished(extractId, "image"))).map(({ id }) => id));
+    await publish();
+    const { id, owner } = await claimed(ledger, "image", study(project, 0));
+    await ledger.recordPseudonym(id, owner, `1.2.${project}`);
+    await ledger.fail("image", study(project, 0), "status 404");
+    await ledger.republish("image", extractId, "failed");
+    await publish();
+    assertEquals((await ledger.history(`1.2.${project}`)).flatMap(({ events }) => events.map(({ what }) => what)), [
+      "image published",
+      "image working",
+      "image failed",
+      "image queued",
+      "image published",
+    ]);
+  });
+
+  check("registerStudies() keeps the extract's layout and counts", async () => {
+    const { ledger, project, extract } = await withProject(engine, 0);
+    const { extractId } = await ledger.registerExtract({ ...extract, layout: "public/X.parquet" });
+    await ledger.registerStudies(extractId, studies(project, 2), { leftOut: () => ({ duplicate: 3 }) });
+    const [row] = await ledger.extracts(project);
+    assertEquals([row?.layout, row?.studies, row?.leftOut], ["public/X.parquet", 2, { duplicate: 3 }]);
+  });
+
   check("failures() counts by reason, sent() by day, unfinished() lists what is missing", async () => {
     const { ledger, project } = await withProject(engine, 1_203);
     for (const [n, reason] of [[0, "status 404"], [1, "status 404"], [2, "status 410"]] as const) {
@@ -525,7 +841,7 @@ onEachEngine((engine) => {
     await ledger.fail("report", study(project, 0), "status 404");
     for (const n of [3, 4]) {
       const { id, owner } = await claimed(ledger, "image", study(project, n));
-      await ledger.completeImage(id, owner, `1.2.${n}`);
+      await completeImage(ledger, id, owner, `1.2.${n}`);
       if (n === 3) await ledger.recordImageExported(transferOf(id));
     }
 
@@ -576,7 +892,7 @@ onEachEngine((engine) => {
     const first = await claimed(ledger, "image", study(project, 0));
     await ledger.putBack("image", first.id, first.owner, "closed");
     const { id, owner } = await claimed(ledger, "image", study(project, 0));
-    await ledger.completeImage(id, owner, "1.2.3");
+    await completeImage(ledger, id, owner, "1.2.3");
     const events = await sql<{ what: string; consumer: string; detail: string | null }[]>`
       select what, consumer, detail from pixl_pipeline.event where image_id = ${id} order by event_id`;
     assertEquals([...events], [
@@ -585,23 +901,6 @@ onEachEngine((engine) => {
       { what: "image working", consumer: owner, detail: null },
       { what: "image done", consumer: owner, detail: null },
     ]);
-  });
-
-  check("an aborted signal ends every call with its reason", async () => {
-    const { ledger, project, extractId } = await withProject(engine, 1);
-    const reason = new Error("stop");
-    const signal = AbortSignal.abort(reason);
-    const call = { signal };
-    for (
-      const run of [
-        () => ledger.claim("image", study(project, 0), lease(), call),
-        () => ledger.registerStudies(extractId, studies(project, 1), call),
-        () => collect(ledger.unpublished(extractId, "image", call)),
-        () => collect(ledger.reports(extractId, call)),
-        () => ledger.summary(project, call),
-      ]
-    ) assertEquals(await assertRejects(run), reason);
-    await claimed(ledger, "image", study(project, 0));
   });
 
   check("no error says whom it is about", async () => {
@@ -677,7 +976,7 @@ testWith(
     });
     await ledgers[0].registerStudies(extractId, [study("a-project", 1)]);
     const { id, owner } = await claimed(ledgers[0], "image", study("a-project", 1));
-    await ledgers[0].completeImage(id, owner, "1.2.3");
+    await completeImage(ledgers[0], id, owner, "1.2.3");
 
     await Promise.all(ledgers.map((ledger) => ledger.recordImageExported(transferOf(id))));
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Client, FTPError } from "basic-ftp";
 import { FtpsReceiver } from "../../src/demo/ftps_receiver/mod.ts";
-import { FtpsDestination } from "../../src/upload/mod.ts";
+import { FtpsDestination, FtpsPool } from "../../src/upload/mod.ts";
 import type { FtpsServer } from "../support/ftps.ts";
 import { assertSameBytes, randomBytes } from "../upload/workbench.ts";
 import { pathOf, testWith } from "../support/programs.ts";
@@ -290,4 +290,17 @@ Deno.test("FtpsReceiver.listen() rejects a missing folder and a taken port", asy
 
   await assertRejects(() => FtpsReceiver.listen({ ...options, root: `${server.files}/nowhere` }));
   await assertRejects(() => FtpsReceiver.listen({ ...options, root: server.files, port: server.port }));
+});
+
+Deno.test("FtpsReceiver notices the end of every file, whatever came together with it", async () => {
+  await using server = await startReceiver({ mode: "explicit" });
+  const dir = await Deno.makeTempDir({ prefix: "pixl-many-" });
+  const sizes = [100_000, 300_000, 1_000_000];
+  for (const size of sizes) await Deno.writeFile(`${dir}/${size}`, new Uint8Array(size));
+  {
+    await using pool = await FtpsPool.open({ ...server, connections: 6, attempts: 1, timeoutMs: 10_000 });
+
+    await Promise.all(Array.from({ length: 300 }, (_, at) => pool.put(`${dir}/${sizes[at % 3]}`, `${at % 6}/${at}`)));
+  }
+  await Deno.remove(dir, { recursive: true });
 });

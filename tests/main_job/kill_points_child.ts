@@ -4,7 +4,7 @@
  * Arguments: the extract's folder, the image folder, the hospital's URL, and the point: `before` or `after`, a method, how often it was reached.
  */
 import { readConfig } from "../../src/cli/config.ts";
-import { openBroker, openDestination, openLedger, openRate } from "../../src/cli/open.ts";
+import { openBroker, openLedger, openRate, openUpload } from "../../src/cli/open.ts";
 import { OmopExtract } from "../../src/exports/mod.ts";
 import { consumeQueues } from "../../src/pipeline/consume_queues.ts";
 import { populate } from "../../src/pipeline/populate.ts";
@@ -42,7 +42,7 @@ function watched<T extends object>(object: T): T {
 }
 
 const signal = new AbortController().signal;
-const config = readConfig((name) => Deno.env.get(name), { database: true, broker: true, ftps: true });
+const config = readConfig((name) => Deno.env.get(name), { database: true, broker: true, destination: true });
 await using open = await openLedger(config, signal);
 await using broker = await openBroker(config, open.database, signal);
 const ledger = watched(open.ledger);
@@ -55,6 +55,6 @@ await consumeQueues(
   new Map([["pacs", { kind: "image", service: (message, context) => service.ask(message, context) }]]),
   { rateOf: (queue) => openRate(config, open.database, queue), owner: crypto.randomUUID(), untilEmpty: true },
 );
-await using destination = await openDestination(config, signal);
+await using destination = await openUpload(config, { connections: 1 }, signal);
 await uploadImages(ledger, imageDir, watched(destination));
 Deno.stdout.writeSync(new TextEncoder().encode("finished"));

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertNotMatch, assertStringIncludes } from "@std/assert";
-import type { StudyHistory } from "@pixl/core/database";
+import type { Extract, StudyHistory } from "@pixl/core/database";
 import { pixl, pixlJson } from "../support/pixl.ts";
 import { testWith } from "../support/programs.ts";
 import { useSharedRabbitmq } from "../support/rabbitmq.ts";
@@ -44,11 +44,15 @@ testWith(
     await pixlJson(["rate", "pacs", "100", "--capacity", "10"], site);
     assertEquals((await pixl(consume, site)).code, 6);
 
-    const report = await pixlJson<{ states: unknown; failures: unknown }>(["report", project], site);
+    const report = await pixlJson<{ extracts: Extract[]; failures: unknown }>(["report", project], site);
+    assertEquals(report.extracts.map(({ layout, studies }) => [layout, studies]), [["public/X.parquet", 6]]);
     assertEquals(report.failures, [{ kind: "image", reason: REASON, count: 2 }]);
     const csv = await pixl(["report", project, "--csv"], site);
     assertEquals(csv.stdout.trimEnd().split("\r\n"), [
       "fact,of,which,count,bytes",
+      `extract,public/X.parquet,${report.extracts[0]?.extractTime},6,`,
+      ...Object.entries(report.extracts[0]?.leftOut ?? {}).filter(([, count]) => count > 0)
+        .map(([reason, count]) => `left out,${reason},${report.extracts[0]?.extractTime},${count},`),
       "state,image,done,4,",
       "state,image,failed,2,",
       "state,report,queued,6,",
@@ -64,17 +68,19 @@ testWith(
     service.asked.length = 0;
     assertEquals(
       await pixlJson(["retry", project, "--failed", "--queues", "pacs"], site),
-      { project, published: { pacs: 2 } },
+      { project, published: { pacs: 2 }, dropped: { pacs: 2 } },
     );
     assertEquals((await pixl(consume, site)).code, 0);
     assertEquals(service.asked.length, 2);
     assertEquals(await pixlJson(["retry", project, "--unfinished", "--queues", "pacs"], site), {
       project,
       published: { pacs: 0 },
+      dropped: { pacs: 0 },
     });
 
     const after = await pixl(["history", failed.accession_number], site);
-    assertMatch(after.stderr, /images done after 2 attempts/);
+    assertMatch(after.stderr, /study of \d{4}-\d\d-\d\d: images done after 2 attempts/);
+    assertEquals(after.stderr.match(/image published/g)?.length, 2);
     assertMatch(after.stderr, /image failed +the service answered with status 404/);
     assertNotMatch(after.stderr, /MRN/);
   },

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { type Database, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
+import { type Database, type Lease, LeaseLostError, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
 import { checkProject } from "../../src/pipeline/check_project.ts";
@@ -14,6 +14,8 @@ import {
   type Destination,
   DirectoryDestination,
   FtpsPool,
+  type PutOptions,
+  type Receipt,
   UploadError,
   type UploadErrorCode,
 } from "../../src/upload/mod.ts";
@@ -63,7 +65,8 @@ async function site(project: string, studies: number) {
     const claim = await ledger.claim("image", study, { owner: "x", leaseMs: 60_000 });
     assert(claim.result === "claimed");
     const pseudonym = `2.25.${claim.id}`;
-    await ledger.completeImage(claim.id, "x", pseudonym);
+    await ledger.recordPseudonym(claim.id, "x", pseudonym);
+    await ledger.complete("image", claim.id, "x");
     await writeZip(`${dir}/images/${pseudonym}.zip`);
     pseudonyms.push(pseudonym);
   }
@@ -251,40 +254,139 @@ embeddedTest("watchImages() goes on where a folder is gone, and tells so once", 
   assertEquals([sent, problems], [1, [`${dir}/gone`]]);
 });
 
+/** What a process that was killed has left in the ledger. */
+async function leftNote(ledger: Ledger, destination: string, path: string) {
+  const note = await ledger.claimUpload(destination, path, "none", { owner: "test", leaseMs: 60_000 });
+  await ledger.releaseUpload(destination, path, "test");
+  return note;
+}
+
+const unrecorded = { record: () => Promise.resolve() };
+
 embeddedTest("sendFile() goes on where a process was cut off, by what the ledger knows", async () => {
   await using place = await site("resumed", 0);
   const { ledger, dir, slug, share } = place;
-  const [source, path] = [`${dir}/large.zip`, `${slug}/large.zip`];
-  await Deno.writeFile(source, randomBytes(40 * MB));
+  const file = { source: `${dir}/large.zip`, path: `${slug}/large.zip`, ...unrecorded };
+  await Deno.writeFile(file.source, randomBytes(40 * MB));
   const abort = new AbortController();
   await assertRejects(() =>
-    sendFile(ledger, share, source, path, {
+    sendFile(ledger, share, file, {
       signal: abort.signal,
       onProgress: (bytes) => bytes > 36 * MB && abort.abort(new Error("killed")),
     })
   );
-  assertEquals((await ledger.findPart(share.name, path))?.bytes, 32 * MB);
+  assertEquals((await leftNote(ledger, share.name, file.path))?.bytes, 32 * MB);
 
-  const { receipt } = await sendFile(ledger, share, source, path);
+  const receipt = await sendFile(ledger, share, file);
 
   assertEquals([receipt.resumed, receipt.bytes], [32 * MB, 40 * MB]);
-  assertEquals(await ledger.findPart(share.name, path), undefined);
+  assertEquals((await leftNote(ledger, share.name, file.path))?.name, "none");
 });
 
-embeddedTest("sendFile() sends a file whose progress cannot be noted", async () => {
+embeddedTest("sendFile() takes away what a process that was killed early had begun", async () => {
+  await using place = await site("killed", 0);
+  const { ledger, dir, slug, share } = place;
+  const file = { source: `${dir}/small.zip`, path: `${slug}/small.zip`, ...unrecorded };
+  await Deno.writeFile(file.source, randomBytes(1_000));
+  await Deno.mkdir(`${dir}/share/${slug}`);
+  await ledger.claimUpload(share.name, file.path, ".small.zip.0badcafe.part", { owner: "killed", leaseMs: 0 });
+  await Deno.writeFile(`${dir}/share/${slug}/.small.zip.0badcafe.part`, randomBytes(500));
+
+  await sendFile(ledger, share, file);
+
+  assertEquals([...Deno.readDirSync(`${dir}/share/${slug}`)].map(({ name }) => name), ["small.zip"]);
+});
+
+embeddedTest("sendFile() of two uploaders to one path: the second waits, and finds it there", async () => {
+  await using place = await site("rivals", 0);
+  const { ledger, dir, slug, share } = place;
+  const file = { source: `${dir}/x.zip`, path: `${slug}/x.zip`, ...unrecorded };
+  await Deno.writeFile(file.source, randomBytes(8 * MB));
+  let second: Promise<Receipt> | undefined;
+
+  const first = await sendFile(ledger, share, file, {
+    onProgress: () => second ??= sendFile(ledger, share, file, { onProgress: () => assert(false, "sent twice") }),
+  });
+
+  assertEquals([first.skipped, (await second)?.skipped], [false, true]);
+});
+
+embeddedTest("uploadImages() of two programs at once sends each study once", async () => {
+  await using place = await site("twice", 12);
+  const { ledger, dir, slug, share } = place;
+  const upload = () => uploadImages(ledger, `${dir}/images`, share, { projectSlug: slug, concurrency: 3 });
+
+  const results = await Promise.all([upload(), upload()]);
+
+  assertEquals(results.map(({ verified, failed }) => [verified, failed]), [[12, []], [12, []]]);
+  assertEquals(results.reduce((sum, { sent }) => sum + sent, 0), 12);
+});
+
+embeddedTest("sendFile() sends a file though nothing can be noted of its way", async () => {
   await using place = await site("unnoted", 0);
   const { dir, slug, share } = place;
   class Forgetful extends Ledger {
     override notePart(): Promise<void> {
       return Promise.reject(new Error("the ledger is away"));
     }
+    override forgetPart(): Promise<void> {
+      return Promise.reject(new Error("the ledger is away"));
+    }
   }
-  await Deno.writeFile(`${dir}/large.zip`, randomBytes(20 * MB));
+  const file = { source: `${dir}/large.zip`, path: `${slug}/large.zip`, ...unrecorded };
+  await Deno.writeFile(file.source, randomBytes(20 * MB));
   assert(opening !== undefined);
 
-  const { receipt } = await sendFile(new Forgetful(await opening), share, `${dir}/large.zip`, `${slug}/large.zip`);
+  const receipt = await sendFile(new Forgetful(await opening), share, file);
 
   assertEquals(receipt.bytes, 20 * MB);
+});
+
+embeddedTest("sendFile() does not go on with what did not verify, though it cannot be removed there", async () => {
+  await using place = await site("unverified", 0);
+  const { ledger, dir, slug, share } = place;
+  const file = { source: `${dir}/x.zip`, path: `${slug}/x.zip`, ...unrecorded };
+  await Deno.writeFile(file.source, randomBytes(1_000));
+  const names: (string | undefined)[] = [];
+  const wrong = new Proxy(share, {
+    get: (target, key) =>
+      key === "put"
+        ? (_source: string, _path: string, { partName, part }: PutOptions) => {
+          names.push(partName);
+          assertEquals(part, undefined);
+          return Promise.reject(new UploadError("verification-failed", "other bytes"));
+        }
+        : Reflect.get(target, key),
+  });
+
+  for (let run = 0; run < 2; run++) await assertRejects(() => sendFile(ledger, wrong, file), UploadError);
+
+  assertEquals(new Set(names).size, 2);
+});
+
+embeddedTest("sendFile() stops when another has taken the path over", async () => {
+  await using place = await site("late", 0);
+  const { dir, slug, share } = place;
+  const file = { source: `${dir}/x.zip`, path: `${slug}/x.zip`, ...unrecorded };
+  await Deno.writeFile(file.source, randomBytes(1_000));
+  const stalled = new Proxy(share, {
+    get: (target, key) =>
+      key === "put"
+        ? (_source: string, _path: string, { signal }: PutOptions) =>
+          new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)))
+        : Reflect.get(target, key),
+  });
+  class Held extends Ledger {
+    override renewUpload(_destination: string, path: string, { owner }: Lease): Promise<void> {
+      return Promise.reject(new LeaseLostError("upload", path, owner));
+    }
+  }
+  assert(opening !== undefined);
+  const held = new Held(await opening);
+
+  const error = await assertRejects(() => sendFile(held, stalled, file, { leaseMs: 40 }), UploadError);
+
+  assertEquals([error.code, error.retryable], ["interrupted", true]);
 });
 
 embeddedTest("Uploader.uploadImage() takes a path or a stream, and only studies that are done", async () => {

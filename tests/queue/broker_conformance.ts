@@ -1,8 +1,11 @@
 import {
   assert,
   assertEquals,
+  assertGreater,
   assertGreaterOrEqual,
   assertInstanceOf,
+  assertLess,
+  assertMatch,
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
@@ -10,7 +13,9 @@ import { delay } from "@std/async";
 import {
   type Broker,
   type Delivery,
+  type KeptMessage,
   type OutgoingMessage,
+  type Priority,
   PublishError,
   type QueueDepth,
   QueueError,
@@ -24,6 +29,14 @@ export interface OpenedBroker extends Partial<AsyncDisposable> {
   readonly broker: Broker;
 }
 
+/** What an implementation says of itself where the contract leaves a choice. */
+export interface Abilities {
+  /** Whether what is more urgent is taken first, or priorities are only kept. */
+  readonly priorities: "strict" | "none";
+  /** Whether what a walk keeps stays before what it has not shown. */
+  readonly keepsPlaces: boolean;
+}
+
 type Case = (broker: Broker, queue: string) => Promise<void>;
 
 const PATIENCE_MS = 15_000;
@@ -33,11 +46,14 @@ const PATIENCE_MS = 15_000;
  *
  * @param name Stands before each test's name.
  * @param open Connects. Each call makes a new connection to the same server, so that what one broker leaves behind is seen by the next.
+ * @param test Registers a test.
+ * @param abilities What it can do.
  */
 export function brokerConformance(
   name: string,
   open: () => Promise<OpenedBroker>,
-  test: (name: string, run: () => Promise<void>) => void = Deno.test,
+  test: (name: string, run: () => Promise<void>) => void,
+  abilities: Abilities,
 ): void {
   const check = (title: string, run: Case) =>
     test(`${name}: ${title}`, async () => {
@@ -92,6 +108,20 @@ export function brokerConformance(
     const counts = await Promise.all([1, 20, 300].map((count) => broker.publish(queue, messages(count))));
     assertEquals(counts, [1, 20, 300]);
     await depthBecomes(broker, queue, { ready: 321 });
+  });
+
+  check("publish() does not keep what a slow source has given", async (broker, queue) => {
+    const silence = Promise.withResolvers<void>();
+    async function* slow() {
+      yield* messages(3);
+      await silence.promise;
+      yield message("last");
+    }
+    const publishing = broker.publish(queue, slow());
+    await depthBecomes(broker, queue, { ready: 3 });
+    silence.resolve();
+    assertEquals(await publishing, 4);
+    await depthBecomes(broker, queue, { ready: 4 });
   });
 
   check("publish() rejects with the error of its source", async (broker, queue) => {
@@ -170,6 +200,126 @@ export function brokerConformance(
       assert(delivery.body.every((byte, i) => byte === body[i]), `body ${delivery.messageId} changed`);
       await delivery.acknowledge();
     }
+  });
+
+  check(
+    "publish() refuses a priority, an attempt or a trace parent that is none, and closes its source",
+    async (broker, queue) => {
+      const bad: Record<string, unknown>[] = [
+        ...[0, 6, 1.5, -1, NaN, "3"].map((priority) => ({ priority })),
+        ...[0, -1, 1.5, NaN, Infinity].map((attempt) => ({ attempt })),
+        ...[
+          "",
+          "00",
+          TRACE.toUpperCase(),
+          TRACE.replace("00-", "01-"),
+          `${TRACE}-00`,
+          `${TRACE}\n`,
+          `00-${"0".repeat(32)}-00f067aa0ba902b7-01`,
+          `00-4bf92f3577b34da6a3ce929d0e0e4736-${"0".repeat(16)}-01`,
+        ].map((traceparent) => ({ traceparent })),
+      ];
+      let closed = false;
+      function* source(fields: Record<string, unknown>) {
+        try {
+          yield { ...message("bad"), ...fields };
+          yield message("after");
+        } finally {
+          closed = true;
+        }
+      }
+      for (const fields of bad) {
+        closed = false;
+        await assertRejects(() => broker.publish(queue, source(fields)), RangeError, Object.keys(fields)[0]);
+        assert(closed, `the source was not closed: ${JSON.stringify(fields)}`);
+      }
+      await staysReady(broker, queue, 0);
+    },
+  );
+
+  check("publish() with 'retry' stores each message once where nothing fails", async (broker, queue) => {
+    assertEquals(await broker.publish(queue, messages(1_500), { retry: true }), 1_500);
+    await depthBecomes(broker, queue, { ready: 1_500 });
+    await using subscription = await broker.subscribe(queue, { prefetch: 10 });
+    for (const id of ids(20)) {
+      const delivery = await take(subscription);
+      assertEquals(delivery.messageId, id);
+      await delivery.acknowledge();
+    }
+  });
+
+  check("publish() with 'retry' to a queue that is missing rejects all the same", async (broker) => {
+    const missing = queueName();
+    const options = { retry: true, timeoutMs: 1_000 };
+    const error = await assertRejects(() => broker.publish(missing, messages(3), options), PublishError);
+    assertEquals([...error.unconfirmed].sort(), ids(3));
+  });
+
+  check("next() gives priority, trace, attempt and time as published", async (broker, queue) => {
+    const before = Date.now();
+    await broker.publish(queue, [{ ...message("an-id"), priority: 4, traceparent: TRACE, attempt: 3 }]);
+    await using subscription = await broker.subscribe(queue);
+    const delivery = await take(subscription);
+    assertEquals([delivery.priority, delivery.traceparent, delivery.attempt], [4, TRACE, 3]);
+    assertPublishedSince(delivery, before);
+    await delivery.acknowledge();
+  });
+
+  check("next() gives no priority and no trace where none was published", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await using subscription = await broker.subscribe(queue);
+    const delivery = await take(subscription);
+    assertEquals([delivery.priority, delivery.traceparent, delivery.death], [undefined, undefined, undefined]);
+    await delivery.acknowledge();
+  });
+
+  for (const how of ["release", "requeue", "retry"] as const) {
+    check(`${how}() keeps priority, trace and time`, async (broker, queue) => {
+      await broker.publish(queue, [{ ...message("an-id"), priority: 2, traceparent: TRACE, attempt: 7 }]);
+      await using subscription = await broker.subscribe(queue);
+      const first = await take(subscription);
+      const { publishedAt } = first;
+      await (how === "release" ? first.release() : first[how](50));
+      const again = await take(subscription);
+      assertEquals([again.messageId, text(again)], ["an-id", '{"n":"an-id"}']);
+      assertEquals([again.priority, again.traceparent, again.publishedAt], [2, TRACE, publishedAt]);
+      assertEquals(again.attempt, how === "retry" ? 8 : 7);
+      await again.acknowledge();
+    });
+  }
+
+  check("priorities are kept, and obeyed where the broker can", async (broker, queue) => {
+    const given: (Priority | undefined)[] = [undefined, 1, 3, 5, 2, 4, 5, undefined, 1];
+    await broker.publish(queue, given.map((priority, i) => withPriority(String(i), priority)));
+    await depthBecomes(broker, queue, { ready: given.length });
+    await using subscription = await broker.subscribe(queue);
+    const taken: [string, Priority | undefined][] = [];
+    for (let i = 0; i < given.length; i++) {
+      const delivery = await take(subscription);
+      taken.push([delivery.messageId, delivery.priority]);
+      await delivery.acknowledge();
+    }
+    const wanted = given.map((priority, i) => [String(i), priority] as [string, Priority | undefined]);
+    // A stable sort: the order of publication among equals.
+    if (abilities.priorities === "strict") wanted.sort(([, a = 0], [, b = 0]) => b - a);
+    else for (const all of [wanted, taken]) all.sort(([a], [b]) => Number(a) - Number(b));
+    assertEquals(taken, wanted);
+  });
+
+  check("what was put back is as urgent as before", async (broker, queue) => {
+    await broker.publish(queue, [withPriority("urgent", 5)]);
+    await using subscription = await broker.subscribe(queue);
+    const urgent = await take(subscription);
+    await broker.publish(queue, [withPriority("other", 1)]);
+    await depthBecomes(broker, queue, { ready: 1 });
+    await urgent.requeue(0);
+    await depthBecomes(broker, queue, { ready: 2, delayed: 0 });
+    const first = await take(subscription);
+    if (abilities.priorities === "strict") assertEquals(first.messageId, "urgent");
+    const second = await take(subscription);
+    assertEquals([first.messageId, second.messageId].sort(), ["other", "urgent"]);
+    await first.acknowledge();
+    await second.acknowledge();
   });
 
   check("next() waits for a later message", async (broker, queue) => {
@@ -277,6 +427,52 @@ export function brokerConformance(
     });
   });
 
+  check("acknowledge() with an effect does both", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await using subscription = await broker.subscribe(queue);
+    let effects = 0;
+    await (await take(subscription)).acknowledge(() => {
+      effects += 1;
+      return Promise.resolve();
+    });
+    assertEquals(effects, 1);
+    await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
+  });
+
+  check("acknowledge() whose effect rejects leaves the message in hand", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await using subscription = await broker.subscribe(queue);
+    const delivery = await take(subscription);
+    const problem = new Error("no ledger");
+    assertStrictEquals(await rejection(delivery.acknowledge(() => Promise.reject(problem))), problem);
+    assertEquals(delivery.lost.aborted, false);
+    await staysReady(broker, queue, 0);
+    await delivery.acknowledge(() => Promise.resolve());
+    await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
+  });
+
+  check("a message whose effect rejected can be tried again", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await using subscription = await broker.subscribe(queue);
+    const delivery = await take(subscription);
+    await rejection(delivery.acknowledge(() => Promise.reject(new Error("no ledger"))));
+    await delivery.retry(0);
+    const again = await take(subscription);
+    assertEquals([again.messageId, again.attempt], ["message-0000", 2]);
+    await again.acknowledge();
+  });
+
+  check("acknowledge() of a message that was answered before has no effect", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await using subscription = await broker.subscribe(queue);
+    const delivery = await take(subscription);
+    await delivery.acknowledge();
+    let effects = 0;
+    const effect = () => Promise.resolve(void (effects += 1));
+    await rejectsWith("delivery-lost", () => delivery.acknowledge(effect));
+    assertEquals(effects, 0);
+  });
+
   check("release() gives it back at once, not counted", async (broker, queue) => {
     await broker.publish(queue, messages(1));
     await using subscription = await broker.subscribe(queue);
@@ -377,6 +573,31 @@ export function brokerConformance(
     await depthBecomes(broker, queue, { ready: 0, dead: reasons.length });
   });
 
+  check("a dead letter is the message, with reason, error class and time", async (broker, queue) => {
+    const before = Date.now();
+    await broker.publish(queue, [{ ...message("an-id"), priority: 3, traceparent: TRACE }]);
+    await using subscription = await broker.subscribe(queue);
+    await (await take(subscription)).retry(0);
+    await (await take(subscription)).deadLetter("the handler refused it", "TypeError");
+    const [letter, ...others] = await look(broker, queue, "dead");
+    assert(letter !== undefined && others.length === 0);
+    assertEquals([letter.messageId, text(letter), letter.attempt], ["an-id", '{"n":"an-id"}', 2]);
+    assertEquals([letter.priority, letter.traceparent], [3, TRACE]);
+    assertPublishedSince(letter, before);
+    const { reason, errorClass, at = "" } = letter.death ?? {};
+    assertEquals([reason, errorClass], ["the handler refused it", "TypeError"]);
+    assertMatch(at, ISO);
+    assertLess(Math.abs(Date.parse(at) - Date.now()), 60_000);
+  });
+
+  check("a dead letter without an error has no error class", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await using subscription = await broker.subscribe(queue);
+    await (await take(subscription)).deadLetter("refused");
+    const [letter] = await look(broker, queue, "dead");
+    assertEquals([letter?.death?.reason, letter?.death?.errorClass], ["refused", undefined]);
+  });
+
   check("a delivery is answered once", async (broker, queue) => {
     await broker.publish(queue, messages(2));
     await using subscription = await broker.subscribe(queue);
@@ -459,6 +680,8 @@ export function brokerConformance(
     await rejectsWith("closed", () => broker.subscribe(queue));
     await rejectsWith("closed", () => broker.depth(queue));
     await rejectsWith("closed", () => broker.purge(queue));
+    await rejectsWith("closed", () => broker.age(queue));
+    await rejectsWith("closed", () => broker.walk(queue, "waiting", keepAll));
   });
 
   check("every call rejects with the reason of an aborted signal", async (broker, queue) => {
@@ -469,6 +692,8 @@ export function brokerConformance(
     assertStrictEquals(await rejection(broker.subscribe(queue, { signal })), reason);
     assertStrictEquals(await rejection(broker.depth(queue, { signal })), reason);
     assertStrictEquals(await rejection(broker.purge(queue, { signal })), reason);
+    assertStrictEquals(await rejection(broker.age(queue, { signal })), reason);
+    assertStrictEquals(await rejection(broker.walk(queue, "dead", keepAll, { signal })), reason);
     await staysReady(broker, queue, 0);
   });
 
@@ -499,6 +724,327 @@ export function brokerConformance(
     const again = await take(subscription);
     assertEquals(again.messageId, held.messageId);
     await again.acknowledge();
+  });
+
+  check("depth() counts the subscriptions of all brokers", async (broker, queue) => {
+    await depthBecomes(broker, queue, { consumers: 0 });
+    await withBroker(open, async (second) => {
+      await using _one = await broker.subscribe(queue);
+      await using _two = await broker.subscribe(queue, { prefetch: 2 });
+      {
+        await using _three = await second.subscribe(queue);
+        for (const from of [broker, second]) await depthBecomes(from, queue, { consumers: 3 });
+      }
+      await depthBecomes(broker, queue, { consumers: 2 });
+    });
+    await depthBecomes(broker, queue, { consumers: 0 });
+  });
+
+  check("depth() counts no subscription of another queue, nor of a closed broker", async (broker, queue) => {
+    await withBroker(open, async (second) => {
+      const other = queueName();
+      await second.declare(other);
+      await second.subscribe(other);
+      await second.subscribe(queue);
+      await depthBecomes(broker, queue, { consumers: 1 });
+    });
+    await depthBecomes(broker, queue, { consumers: 0 });
+  });
+
+  for (const prefetch of [0, 2]) {
+    check(
+      `of several 'singleActive' subscriptions one takes messages (prefetch ${prefetch})`,
+      async (broker, queue) => {
+        await withBroker(open, async (second) => {
+          const options = { singleActive: true, prefetch };
+          const first = await broker.subscribe(queue, options);
+          // Its turn comes before the next asks.
+          await broker.publish(queue, [message("first")]);
+          await (await take(first)).acknowledge();
+          const others = [await broker.subscribe(queue, options), await second.subscribe(queue, options)];
+          const controller = new AbortController();
+          const waiting = others.map((other) => rejection(other.next({ signal: controller.signal })));
+          await broker.publish(queue, messages(30));
+          for (let i = 0; i < 30; i++) await (await take(first)).acknowledge();
+          const reason = new Error("not its turn");
+          controller.abort(reason);
+          for (const error of await Promise.all(waiting)) assertStrictEquals(error, reason);
+          await first[Symbol.asyncDispose]();
+
+          await second.publish(queue, [message("second")]);
+          const next = new AbortController();
+          const turn = await Promise.race(others.map((other) => other.next({ signal: next.signal })));
+          assertEquals(turn.messageId, "second");
+          await turn.acknowledge();
+          next.abort(reason);
+          for (const other of others) await other[Symbol.asyncDispose]();
+        });
+      },
+    );
+  }
+
+  check(
+    "the next 'singleActive' subscription begins when the broker of the one before was closed",
+    async (broker, queue) => {
+      const options = { singleActive: true };
+      await withBroker(open, async (second) => {
+        const active = await second.subscribe(queue, options);
+        await second.publish(queue, messages(3));
+        await (await take(active)).acknowledge();
+        const held = await take(active);
+        await using standby = await broker.subscribe(queue, options);
+        const waiting = [take(standby), take(standby)];
+        await second[Symbol.asyncDispose]();
+        const taken = await Promise.all(waiting);
+        assertEquals(taken.map(({ messageId }) => messageId).sort(), [held.messageId, "message-0002"].sort());
+        for (const delivery of taken) await delivery.acknowledge();
+      });
+    },
+  );
+
+  check("age() is how long the next message has waited", async (broker, queue) => {
+    assertEquals(await broker.age(queue), undefined);
+    await broker.publish(queue, messages(1));
+    await depthBecomes(broker, queue, { ready: 1 });
+    const start = performance.now();
+    await delay(300);
+    await broker.publish(queue, [message("later")]);
+    const age = await broker.age(queue);
+    assert(age !== undefined);
+    // Some brokers count in seconds.
+    assertGreaterOrEqual(age, Math.floor((performance.now() - start - 50) / 1_000) * 1_000);
+    assertLess(age, performance.now() - start + 10_000);
+    await depthBecomes(broker, queue, { ready: 2 });
+  });
+
+  check("age() does not count what is delayed, in hand or dead", async (broker, queue) => {
+    await broker.publish(queue, messages(3));
+    await using subscription = await broker.subscribe(queue);
+    const held = await take(subscription);
+    await (await take(subscription)).retry(60_000);
+    await (await take(subscription)).deadLetter("refused");
+    await depthBecomes(broker, queue, { ready: 0, delayed: 1, dead: 1 });
+    assertEquals(await broker.age(queue), undefined);
+    await held.acknowledge();
+  });
+
+  check("walk() of nothing visits nobody", async (broker, queue) => {
+    for (const place of ["waiting", "dead"] as const) {
+      assertEquals(await broker.walk(queue, place, () => Promise.reject(new Error("called"))), 0);
+    }
+  });
+
+  check("walk() shows each waiting message once, in batches, and keeps it in its place", async (broker, queue) => {
+    await broker.publish(queue, [
+      { ...message("first"), priority: 1, traceparent: TRACE, attempt: 2 },
+      ...messages(24).map((each) => ({ ...each, priority: 1 as const })),
+    ]);
+    await depthBecomes(broker, queue, { ready: 25 });
+    const sizes: number[] = [];
+    const seen: KeptMessage[] = [];
+    const shown = await broker.walk(queue, "waiting", (batch) => {
+      sizes.push(batch.length);
+      seen.push(...batch);
+      return keepAll(batch);
+    }, { batch: 10 });
+    assertEquals(shown, 25);
+    assert(sizes.every((size) => size >= 1 && size <= 10), `batches of ${sizes}`);
+    assertEquals(seen.map(({ messageId }) => messageId), ["first", ...ids(24)]);
+    const [first] = seen;
+    assert(first !== undefined);
+    assertEquals([text(first), first.attempt, first.priority, first.traceparent], ['{"n":"first"}', 2, 1, TRACE]);
+    assertMatch(first.publishedAt ?? "", ISO);
+    await depthBecomes(broker, queue, { ready: 25, delayed: 0, dead: 0 });
+    await using subscription = await broker.subscribe(queue);
+    for (const id of ["first", ...ids(24)]) {
+      const delivery = await take(subscription);
+      assertEquals([delivery.messageId, delivery.attempt], [id, id === "first" ? 2 : 1]);
+      await delivery.acknowledge();
+    }
+  });
+
+  check("walk() shows more than a batch holds", async (broker, queue) => {
+    await broker.publish(queue, messages(1_200));
+    await depthBecomes(broker, queue, { ready: 1_200 });
+    const seen: string[] = [];
+    const shown = await broker.walk(queue, "waiting", (batch) => {
+      assertLess(batch.length, 501);
+      seen.push(...batch.map(({ messageId }) => messageId));
+      return keepAll(batch);
+    });
+    assertEquals([shown, seen.length, new Set(seen).size], [1_200, 1_200, 1_200]);
+    await depthBecomes(broker, queue, { ready: 1_200, dead: 0 });
+  });
+
+  check("walk() deletes what the visitor says", async (broker, queue) => {
+    await broker.publish(queue, messages(7));
+    await depthBecomes(broker, queue, { ready: 7 });
+    const odd = (batch: readonly KeptMessage[]) =>
+      Promise.resolve(batch.map(({ messageId }) => Number(messageId.at(-1)) % 2 ? "delete" as const : "keep" as const));
+    assertEquals(await broker.walk(queue, "waiting", odd, { batch: 3 }), 7);
+    await depthBecomes(broker, queue, { ready: 4, delayed: 0, dead: 0 });
+    const left = await look(broker, queue, "waiting");
+    assertEquals(left.map(({ messageId }) => messageId).sort(), ["0", "2", "4", "6"].map((n) => `message-000${n}`));
+  });
+
+  check("walk() shows what is delayed, which stays so, and not what is in hand or dead", async (broker, queue) => {
+    await broker.publish(queue, messages(5));
+    await using subscription = await broker.subscribe(queue);
+    const held = await take(subscription);
+    await (await take(subscription)).retry(60_000);
+    await (await take(subscription)).requeue(30_000);
+    await (await take(subscription)).deadLetter("refused");
+    await depthBecomes(broker, queue, { ready: 1, delayed: 2, dead: 1 });
+    const seen = await look(broker, queue, "waiting");
+    assertEquals(
+      seen.map(({ messageId, attempt }) => [messageId, attempt]).sort(),
+      [["message-0001", 2], ["message-0002", 1], ["message-0004", 1]],
+    );
+    assert(seen.every(({ death }) => death === undefined));
+    await depthBecomes(broker, queue, { ready: 1, delayed: 2, dead: 1 });
+    await held.acknowledge();
+  });
+
+  check("walk() makes a delayed message ready, as a first attempt", async (broker, queue) => {
+    await broker.publish(queue, [{ ...message("an-id"), priority: 3, traceparent: TRACE }]);
+    await using subscription = await broker.subscribe(queue);
+    await (await take(subscription)).retry(60_000);
+    await depthBecomes(broker, queue, { ready: 0, delayed: 1 });
+    assertEquals(await broker.walk(queue, "waiting", requeueAll), 1);
+    const again = await take(subscription);
+    assertEquals([again.messageId, again.attempt, again.priority, again.traceparent], ["an-id", 1, 3, TRACE]);
+    await again.acknowledge();
+    await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
+  });
+
+  check("while walk() shows a message nobody else can take it", async (broker, queue) => {
+    await broker.publish(queue, messages(2));
+    await depthBecomes(broker, queue, { ready: 2 });
+    await withBroker(open, async (second) => {
+      await using subscription = await second.subscribe(queue);
+      const reason = new Error("nothing there");
+      const visit = async (batch: readonly KeptMessage[]) => {
+        const controller = new AbortController();
+        const next = rejection(subscription.next({ signal: controller.signal }));
+        await staysReady(second, queue, 0);
+        controller.abort(reason);
+        assertStrictEquals(await next, reason);
+        return await deleteAll(batch);
+      };
+      assertEquals(await broker.walk(queue, "waiting", visit), 2);
+      await depthBecomes(second, queue, { ready: 0, delayed: 0, dead: 0 });
+    });
+  });
+
+  check("walk() rejects as its visitor does, and keeps what it was shown last", async (broker, queue) => {
+    await broker.publish(queue, messages(5));
+    await depthBecomes(broker, queue, { ready: 5 });
+    const problem = new Error("the disk is full");
+    let visits = 0;
+    const visit = (batch: readonly KeptMessage[]) => ++visits === 1 ? deleteAll(batch) : Promise.reject(problem);
+    assertStrictEquals(await rejection(broker.walk(queue, "waiting", visit, { batch: 2 })), problem);
+    await depthBecomes(broker, queue, { ready: 3, delayed: 0, dead: 0 });
+    const left = await look(broker, queue, "waiting");
+    assertEquals(
+      left.map(({ messageId, attempt }) => [messageId, attempt]).sort(),
+      ids(5).slice(2).map((id) => [id, 1]),
+    );
+  });
+
+  check("walk() ends between two batches when its signal aborts", async (broker, queue) => {
+    await broker.publish(queue, messages(6));
+    await depthBecomes(broker, queue, { ready: 6 });
+    const controller = new AbortController();
+    const reason = new Error("stop");
+    let visits = 0;
+    const visit = (batch: readonly KeptMessage[]) => {
+      visits += 1;
+      controller.abort(reason);
+      return deleteAll(batch);
+    };
+    const options = { batch: 2, signal: controller.signal };
+    assertStrictEquals(await rejection(broker.walk(queue, "waiting", visit, options)), reason);
+    assertEquals(visits, 1);
+    // Whether what the visitor said was still done is not promised.
+    await eventually(
+      async () => [4, 6].includes((await broker.depth(queue)).ready),
+      "what was shown is not back",
+    );
+  });
+
+  check("walk() any number of times counts no attempt and makes no dead letter", async (broker, queue) => {
+    await broker.publish(queue, messages(1));
+    await depthBecomes(broker, queue, { ready: 1 });
+    for (let i = 0; i < 25; i++) {
+      assertEquals((await look(broker, queue, "waiting"))[0]?.attempt, 1);
+      await depthBecomes(broker, queue, { ready: 1 });
+    }
+    await using subscription = await broker.subscribe(queue);
+    const delivery = await take(subscription);
+    assertEquals([delivery.messageId, delivery.attempt], ["message-0000", 1]);
+    await delivery.acknowledge();
+    await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
+  });
+
+  check(
+    "walk() shows the dead letters, oldest first, and does with each what the visitor says",
+    async (broker, queue) => {
+      await broker.publish(queue, messages(4));
+      await using subscription = await broker.subscribe(queue);
+      const deliveries = [];
+      for (let i = 0; i < 4; i++) deliveries.push(await take(subscription));
+      for (const delivery of deliveries.reverse()) {
+        await delivery.deadLetter(`because ${delivery.messageId}`);
+        // The clock of the embedded database knows milliseconds.
+        await delay(2);
+      }
+      await depthBecomes(broker, queue, { ready: 0, dead: 4 });
+      const seen: string[] = [];
+      const verdicts = ["keep", "delete", "requeue", "keep"] as const;
+      const shown = await broker.walk(queue, "dead", (batch) => {
+        const from = seen.length;
+        for (const { messageId, death } of batch) {
+          assertEquals(death?.reason, `because ${messageId}`);
+          seen.push(messageId);
+        }
+        return Promise.resolve(verdicts.slice(from, seen.length));
+      }, { batch: 3 });
+      assertEquals([shown, seen], [4, ids(4).reverse()]);
+      await depthBecomes(broker, queue, { ready: 1, delayed: 0, dead: 2 });
+      assertEquals((await take(subscription)).messageId, "message-0001");
+      const left = await look(broker, queue, "dead");
+      assertEquals(left.map(({ messageId }) => messageId), ["message-0003", "message-0000"]);
+    },
+  );
+
+  check("a dead letter that is asked for again is a first attempt", async (broker, queue) => {
+    await broker.publish(queue, [{ ...message("an-id"), priority: 3, traceparent: TRACE }]);
+    await using subscription = await broker.subscribe(queue);
+    await (await take(subscription)).retry(0);
+    await (await take(subscription)).deadLetter("refused", "Error");
+    await depthBecomes(broker, queue, { dead: 1 });
+    assertEquals(await broker.walk(queue, "dead", requeueAll), 1);
+    const again = await take(subscription);
+    assertEquals([again.messageId, text(again), again.attempt], ["an-id", '{"n":"an-id"}', 1]);
+    assertEquals([again.priority, again.traceparent, again.death], [3, TRACE, undefined]);
+    await again.deadLetter("again");
+    const [letter, ...others] = await look(broker, queue, "dead");
+    assertEquals([letter?.death?.reason, letter?.death?.errorClass, others.length], ["again", undefined, 0]);
+  });
+
+  check("walk() of the dead letters is no business of the waiting", async (broker, queue) => {
+    await broker.publish(queue, messages(2));
+    await using subscription = await broker.subscribe(queue);
+    await (await take(subscription)).deadLetter("refused");
+    await depthBecomes(broker, queue, { ready: 1, dead: 1 });
+    const visit = async (batch: readonly KeptMessage[]) => {
+      const delivery = await take(subscription);
+      assertEquals(delivery.messageId, "message-0001");
+      await delivery.acknowledge();
+      return await deleteAll(batch);
+    };
+    assertEquals(await broker.walk(queue, "dead", visit), 1);
+    await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
   });
 
   check("1,000 messages reach 8 workers once each", async (broker, queue) => {
@@ -569,6 +1115,9 @@ export function brokerConformance(
     await rejectsWith("queue-missing", () => broker.subscribe(missing, { prefetch: 2 }));
     await rejectsWith("queue-missing", () => broker.depth(missing));
     await rejectsWith("queue-missing", () => broker.purge(missing));
+    await rejectsWith("queue-missing", () => broker.age(missing));
+    await rejectsWith("queue-missing", () => broker.walk(missing, "waiting", keepAll));
+    await rejectsWith("queue-missing", () => broker.walk(missing, "dead", keepAll));
     const error = await assertRejects(() => broker.publish(missing, messages(3)), PublishError);
     assertEquals([...error.unconfirmed].sort(), ids(3));
     assertEquals(error.confirmed, 0);
@@ -576,6 +1125,9 @@ export function brokerConformance(
     assertEquals(error.cause.code, "queue-missing");
   });
 }
+
+const TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/;
 
 /** A name that no other test uses. */
 export function queueName(): string {
@@ -595,6 +1147,31 @@ export function ids(count: number): string[] {
 /** So many messages with {@linkcode ids}. */
 export function messages(count: number): OutgoingMessage[] {
   return ids(count).map(message);
+}
+
+function withPriority(messageId: string, priority: Priority | undefined): OutgoingMessage {
+  return { ...message(messageId), ...(priority === undefined ? {} : { priority }) };
+}
+
+/** Clocks may differ by a minute, and some brokers count in seconds. */
+function assertPublishedSince({ publishedAt = "" }: KeptMessage, before: number): void {
+  assertMatch(publishedAt, ISO);
+  assertGreater(Date.parse(publishedAt), before - 60_000);
+  assertLess(Date.parse(publishedAt), Date.now() + 60_000);
+}
+
+const keepAll = (batch: readonly KeptMessage[]) => Promise.resolve(batch.map(() => "keep" as const));
+const deleteAll = (batch: readonly KeptMessage[]) => Promise.resolve(batch.map(() => "delete" as const));
+const requeueAll = (batch: readonly KeptMessage[]) => Promise.resolve(batch.map(() => "requeue" as const));
+
+/** What is there, left as it is. */
+async function look(broker: Broker, queue: string, place: "waiting" | "dead"): Promise<KeptMessage[]> {
+  const seen: KeptMessage[] = [];
+  await broker.walk(queue, place, (batch) => {
+    seen.push(...batch);
+    return keepAll(batch);
+  });
+  return seen;
 }
 
 /** The next message, or a failure that says so: no test hangs. */
@@ -668,6 +1245,6 @@ function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-function text(delivery: Delivery): string {
+function text(delivery: KeptMessage): string {
   return new TextDecoder().decode(delivery.body);
 }

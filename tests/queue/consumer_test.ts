@@ -1,4 +1,5 @@
-import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { configure, type LogRecord, reset } from "@logtape/logtape";
+import { assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { consume, type ConsumeOptions, type Handler, type Outcome } from "@pixl/core/queue";
 import { TokenBucket } from "@pixl/core/rate-limiter";
 import { ScriptedBroker, study } from "../support/scripted_broker.ts";
@@ -114,7 +115,7 @@ Deno.test("consume() leaves alone what was lost to another consumer", async () =
     return new Promise(() => {});
   };
   await using consumer = await consume(broker, "pacs", handler);
-  while (consumer.counts.returned === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (consumer.stats.returned === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   assertEquals(broker.log, []);
 });
 
@@ -230,3 +231,138 @@ for (const name of ["concurrency", "maxAttempts"] as const) {
     );
   });
 }
+
+Deno.test("Consumer.pause() takes nothing new, holds no token, and lets what is in hand go on", async () => {
+  const broker = new ScriptedBroker();
+  const limiter = new TokenBucket({ rate: 1e-9, initial: 2 });
+  const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  await using consumer = await consume(broker, "pacs", async () => {
+    start();
+    await finished;
+    return { kind: "done" };
+  }, { limiter });
+  broker.add(study());
+  await started;
+
+  consumer.pause();
+  consumer.pause();
+  broker.add(study({ procedure_occurrence_id: 5 }));
+  finish();
+  while (consumer.stats.done === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+
+  assertAlmostEquals(limiter.tokens, 1);
+  assertEquals([broker.log, broker.ready.length, consumer.stats.paused], [["done"], 1, true]);
+});
+
+Deno.test("Consumer.resume() goes on after a pause", async () => {
+  const broker = new ScriptedBroker();
+  await using consumer = await consume(broker, "pacs", always({ kind: "done" }), none);
+  consumer.resume();
+  consumer.pause();
+  broker.add(study());
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(broker.log, []);
+  consumer.resume();
+  await consumer.idle();
+  assertEquals([broker.log, consumer.stats.paused], [["done"], false]);
+});
+
+Deno.test("Consumer.stop() ends a pause, and resume() does not end a stop", async () => {
+  const broker = new ScriptedBroker();
+  const consumer = await consume(broker, "pacs", always({ kind: "done" }));
+  consumer.pause();
+  await consumer.stop();
+  await consumer.finished;
+  broker.add(study());
+  consumer.resume();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals([broker.log, consumer.stats.paused], [[], false]);
+});
+
+Deno.test("Consumer.stats counts, and keeps the last error without identifiers", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study(), study({ procedure_occurrence_id: 5 }));
+  let inHand = 0;
+  await using consumer = await consume(broker, "pacs", async (message, { attempt }) => {
+    await Promise.resolve();
+    inHand = consumer.stats.inHand;
+    if (message.procedure_occurrence_id === 4) return { kind: "done" };
+    if (attempt === 1) throw new TypeError(`no such patient ${message.mrn}`);
+    return { kind: "discard", reason: "status 404" };
+  }, { ...none, concurrency: 1 });
+  assertEquals(consumer.stats.lastError, undefined);
+  await consumer.idle();
+  const { lastError, perSecond, ...counts } = consumer.stats;
+  assertEquals(counts, { done: 1, retried: 1, requeued: 0, dead: 1, returned: 0, inHand: 0, paused: false });
+  assertEquals([inHand, lastError?.reason], [1, "status 404"]);
+  assertMatch(lastError?.at ?? "", /^\d{4}-\d\d-\d\dT.*Z$/);
+  assertEquals(perSecond, 3);
+});
+
+Deno.test("consume() keeps the class of the last error with the dead letter", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  await run(broker, () => Promise.reject(new TypeError("no such patient")), { maxAttempts: 2 });
+  assertEquals(broker.errorClasses, ["TypeError"]);
+});
+
+Deno.test("consume() runs an effect with the acknowledgement", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const effect = () => {
+    broker.log.push("effect");
+    return Promise.resolve();
+  };
+  assertEquals(await run(broker, always({ kind: "done", effect })), ["effect", "done"]);
+});
+
+Deno.test("consume() tries again when an effect fails, with its class for the dead letter", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const effect = () => Promise.reject(new TypeError("no such patient"));
+  assertEquals(await run(broker, always({ kind: "done", effect }), { maxAttempts: 2 }), [
+    "retry 10",
+    "dead: TypeError, attempt 2",
+  ]);
+  assertEquals(broker.errorClasses, ["TypeError"]);
+});
+
+Deno.test("consume() dead-letters a message of another version, unread", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(new TextEncoder().encode(JSON.stringify({ ...study(), version: 2 })));
+  const log = await run(broker, () => Promise.reject(new Error("was called")));
+  assertEquals(log, [
+    "dead: Cannot read the message: 'version' must be 1: it was written for another version of PIXL",
+  ]);
+});
+
+Deno.test("consume() warns of a service that is down once, not for each study", async () => {
+  const records: LogRecord[] = [];
+  await configure({
+    sinks: { kept: (record) => void records.push(record) },
+    loggers: [{ category: "pixl", sinks: ["kept"] }, { category: ["logtape", "meta"], sinks: [] }],
+  });
+  try {
+    const broker = new ScriptedBroker();
+    broker.add(...Array.from({ length: 5 }, (_, i) => study({ procedure_occurrence_id: i })));
+    let failures = 10;
+    await run(
+      broker,
+      () =>
+        Promise.resolve(
+          failures-- > 0 ? { kind: "retry", reason: `status ${failures >= 5 ? 500 : 502}` } : { kind: "done" },
+        ),
+    );
+  } finally {
+    await reset();
+  }
+  assertEquals(
+    records.map(({ level, properties }) => [level, properties.reason]).filter(([level]) => level === "warning"),
+    [
+      ["warning", "status 500"],
+      ["warning", "status 502"],
+    ],
+  );
+  assertEquals(records.length, 10);
+});

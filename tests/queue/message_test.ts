@@ -100,6 +100,18 @@ await fixtureTest(
   },
 );
 
+Deno.test("decodeMessage() reads version 1 and passes over fields that it does not know", () => {
+  const body = { ...MESSAGE, version: 1, added_later: { "py/object": "os.system", "py/reduce": ["rm"] } };
+  assertEquals(decodeMessage(bytes(JSON.stringify(body))), MESSAGE);
+});
+
+for (const version of [0, 2, "1", null]) {
+  Deno.test(`decodeMessage() refuses version ${JSON.stringify(version)}`, () => {
+    const body = bytes(JSON.stringify({ ...MESSAGE, version }));
+    assertThrows(() => decodeMessage(body), MalformedMessageError, "'version' must be 1");
+  });
+}
+
 Deno.test("decodeMessage() refuses a body of more than 1 MiB", () => {
   assertThrows(() => decodeMessage(new Uint8Array((1 << 20) + 1)), MalformedMessageError, "1048577 bytes");
 });

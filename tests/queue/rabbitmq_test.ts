@@ -11,12 +11,11 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { Buffer } from "node:buffer";
-import * as amqp from "amqplib";
 import { PublishError, QueueError, RabbitmqBroker } from "@pixl/core/queue";
 import { sharedPki } from "../support/pki.ts";
 import { freePort } from "../support/ports.ts";
 import { testWith } from "../support/programs.ts";
-import { sharedRabbitmq, useSharedRabbitmq } from "../support/rabbitmq.ts";
+import { sharedRabbitmq, useSharedRabbitmq, withRaw } from "../support/rabbitmq.ts";
 import {
   brokerConformance,
   depthBecomes,
@@ -35,23 +34,13 @@ useSharedRabbitmq();
 
 const rabbitmqTest = (name: string, run: () => Promise<void>) => testWith("rabbitmq", name, run);
 
-brokerConformance(
-  "RabbitmqBroker",
-  async () => ({ broker: await RabbitmqBroker.open(await sharedRabbitmq()) }),
-  rabbitmqTest,
-);
-
-/** RabbitMQ without this project between. */
-async function withRaw<T>(run: (channel: amqp.Channel) => Promise<T>): Promise<T> {
-  const { host, port, username, password } = await sharedRabbitmq();
-  const connection = await amqp.connect({ hostname: host, port, username, password, vhost: "%2F" });
-  try {
-    const channel = await connection.createChannel();
-    channel.on("error", () => {});
-    return await run(channel);
-  } finally {
-    await connection.close();
-  }
+for (const queueType of ["quorum", "classic"] as const) {
+  brokerConformance(
+    `RabbitmqBroker (${queueType})`,
+    async () => ({ broker: await RabbitmqBroker.open({ ...await sharedRabbitmq(), queueType }) }),
+    rabbitmqTest,
+    queueType === "classic" ? { priorities: "strict", keepsPlaces: false } : { priorities: "none", keepsPlaces: true },
+  );
 }
 
 async function openFailure(more: Record<string, unknown>): Promise<QueueError> {

@@ -14,6 +14,8 @@ export interface FtpsServer extends AsyncDisposable {
   readonly host: string;
   /** Control connection. */
   readonly port: number;
+  /** First and last port of data connections. */
+  readonly passive: readonly [number, number];
   /** Login. */
   readonly user: string;
   /** Login. */
@@ -40,6 +42,8 @@ export interface FtpsServerOptions {
   readonly reuse?: boolean;
   /** Another certificate than the shared one. */
   readonly pki?: Pki;
+  /** The only kind of hash that proftpd offers. @default All. */
+  readonly digest?: "md5" | "crc32";
   /** Whether renaming is refused, by vsftpd and proftpd. @default {false} */
   readonly refuseRename?: boolean;
 }

@@ -11,7 +11,7 @@ const NOBODY = 65_534;
  * @throws If it is not installed.
  */
 export async function startProftpd(
-  { mode, reuse = true, pki = sharedPki(), refuseRename = false }: FtpsServerOptions,
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false, digest }: FtpsServerOptions,
 ): Promise<FtpsServer> {
   const program = pathOf("proftpd");
   const { dir, certificate } = await serverFolder("proftpd", pki);
@@ -59,7 +59,7 @@ HiddenStores off
 MaxInstances 100
 TimeoutLinger 5
 DigestEngine on
-TLSEngine on
+${digest ? `DigestAlgorithms ${digest}\nDigestOptions NoTransferCache\n` : ""}TLSEngine on
 TLSRequired on
 TLSLog ${dir}/tls.log
 TLSProtocol TLSv1.2 TLSv1.3
@@ -76,6 +76,7 @@ ${refuseRename ? "<Limit RNTO>\n  DenyAll\n</Limit>\n" : ""}`,
     mode,
     host: "localhost",
     port,
+    passive: [firstPassive, lastPassive],
     user,
     password,
     caPem: pki.caPem,

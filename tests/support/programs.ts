@@ -82,16 +82,18 @@ export function unpackedOf(names: readonly ProgramName[]): string[] {
 /**
  * Registers a test that needs programs. Where one is missing the test is skipped and its name says what to install; in CI that counts as a failure.
  *
- * @param options `own` for a test that starts and ends its server itself, for which one that runs elsewhere does not do.
+ * @param options `own` for a test that starts and ends its server itself, for which one that runs elsewhere does not do; `restarts` for one that starts
+ * the server of its file again, whose process is then older or lives longer than the test.
  */
 export function testWith(
   programs: ProgramName | readonly ProgramName[],
   name: string,
   run: (context: Deno.TestContext) => void | Promise<void>,
-  { own = false }: { readonly own?: boolean } = {},
+  { own = false, restarts = false }: { readonly own?: boolean; readonly restarts?: boolean } = {},
 ): void {
   const missing = [programs].flat().filter((program) => !(own ? isInstalled(program) : isAvailable(program)));
-  if (missing.length === 0) Deno.test(name, run);
+  const sanitize = restarts ? { sanitizeOps: false, sanitizeResources: false } : {};
+  if (missing.length === 0) Deno.test({ name, ...sanitize, fn: run });
   else Deno.test({ name: `${name} ${SKIPPED} ${remedyFor(missing)})`, ignore: true, fn: run });
 }
 

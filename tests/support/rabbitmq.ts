@@ -1,6 +1,8 @@
+import * as amqp from "amqplib";
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
 import { delay } from "@std/async";
+import type { Pki } from "../../src/demo/pki.ts";
 import { ROOT } from "./paths.ts";
 import { freePorts } from "./ports.ts";
 import { isAvailable, pathOf } from "./programs.ts";
@@ -16,6 +18,8 @@ export interface RabbitmqAddress {
   readonly host: string;
   /** AMQP without TLS. */
   readonly port: number;
+  /** AMQP with TLS, where it was asked for. */
+  readonly tlsPort?: number;
   /** An administrator. */
   readonly username: string;
   /** With characters that a URL would have to escape. */
@@ -32,6 +36,20 @@ export interface RabbitmqServer extends RabbitmqAddress, AsyncDisposable {
   kill(): Promise<void>;
   /** Starts it again with the same data and port; ends it before if it runs. */
   restart(): Promise<void>;
+  /** Shows another certificate from now on, to new connections. */
+  showCertificate(pki: Pki): Promise<void>;
+  /** Stops it as it stands: connections stay, nothing answers. */
+  pause(): Promise<void>;
+  /** Goes on after {@linkcode pause}. */
+  resume(): Promise<void>;
+}
+
+/** How a private RabbitMQ differs from the others. */
+export interface RabbitmqServerOptions {
+  /** Its administrator. */
+  readonly username?: string;
+  /** The certificate that it shows at a port of its own; see {@linkcode RabbitmqServer.showCertificate}. */
+  readonly pki?: Pki;
 }
 
 /**
@@ -39,11 +57,15 @@ export interface RabbitmqServer extends RabbitmqAddress, AsyncDisposable {
  *
  * @throws If rabbitmq-server is not installed.
  */
-export async function startRabbitmq(): Promise<RabbitmqServer> {
+export async function startRabbitmq(
+  { username = "pixl tester", pki }: RabbitmqServerOptions = {},
+): Promise<RabbitmqServer> {
   pathOf("rabbitmq");
   const dir = await Deno.makeTempDir({ prefix: "pixl-rabbitmq-" });
-  const [port = 0, epmd = 0, distribution = 0] = freePorts(3);
-  const address = { host: "127.0.0.1", port, username: "pixl tester", password: "PWSEED@/:%41&?#é", dir };
+  const [port = 0, epmd = 0, distribution = 0, tlsPort = 0] = freePorts(4);
+  const tls = pki === undefined ? {} : { tlsPort };
+  const address = { host: "127.0.0.1", port, ...tls, username, password: "PWSEED@/:%41&?#é", dir };
+  if (pki !== undefined) await writeCertificate(dir, pki);
   const env = environment(dir, port, epmd, distribution);
   await configure(address, env);
   const server = new PrivateRabbitmq(address, env);
@@ -84,6 +106,7 @@ export function useSharedRabbitmq(): void {
 class PrivateRabbitmq implements RabbitmqServer {
   readonly host: string;
   readonly port: number;
+  readonly tlsPort?: number;
   readonly username: string;
   readonly password: string;
   readonly dir: string;
@@ -94,6 +117,7 @@ class PrivateRabbitmq implements RabbitmqServer {
   /** @param shared Someone else's to stop. */
   constructor(address: RabbitmqAddress, env: Record<string, string>, shared = false) {
     ({ host: this.host, port: this.port, username: this.username, password: this.password, dir: this.dir } = address);
+    if (address.tlsPort !== undefined) this.tlsPort = address.tlsPort;
     this.#env = env;
     this.#shared = shared;
   }
@@ -145,6 +169,20 @@ class PrivateRabbitmq implements RabbitmqServer {
     await this.start();
   }
 
+  async showCertificate(pki: Pki): Promise<void> {
+    await writeCertificate(this.dir, pki);
+    await this.ctl("eval", "ssl:clear_pem_cache().");
+  }
+
+  async pause(): Promise<void> {
+    this.#mine();
+    Deno.kill(await this.#pid(), "SIGSTOP");
+  }
+
+  async resume(): Promise<void> {
+    Deno.kill(await this.#pid(), "SIGCONT");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#shared) return;
     await this.#end("SIGKILL");
@@ -157,7 +195,7 @@ class PrivateRabbitmq implements RabbitmqServer {
   }
 
   async #end(signal: Deno.Signal): Promise<void> {
-    const pid = Number(await Deno.readTextFile(`${this.dir}/pid`).catch(() => "0"));
+    const pid = await this.#pid();
     if (pid > 0) {
       try {
         Deno.kill(pid, signal);
@@ -169,6 +207,11 @@ class PrivateRabbitmq implements RabbitmqServer {
     this.#process = undefined;
     // Another process may get the number one day.
     await Deno.remove(`${this.dir}/pid`).catch(() => {});
+  }
+
+  /** 0 if it does not run. */
+  async #pid(): Promise<number> {
+    return Number(await Deno.readTextFile(`${this.dir}/pid`).catch(() => "0"));
   }
 
   #mine(): void {
@@ -212,7 +255,7 @@ function environment(dir: string, port: number, epmd: number, distribution: numb
 }
 
 async function configure(address: RabbitmqAddress, env: Record<string, string>): Promise<void> {
-  const { dir, port, username, password } = address;
+  const { dir, port, tlsPort, username, password } = address;
   const salt = randomBytes(4);
   const hash = createHash("sha256").update(salt).update(password).digest();
   const definitions = {
@@ -227,6 +270,13 @@ async function configure(address: RabbitmqAddress, env: Record<string, string>):
   };
   const settings = [
     `listeners.tcp.1 = 127.0.0.1:${port}`,
+    ...(tlsPort === undefined ? [] : [
+      `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
+      `ssl_options.certfile = ${dir}/server.pem`,
+      `ssl_options.keyfile = ${dir}/server.key`,
+      "ssl_options.versions.1 = tlsv1.3",
+      "ssl_options.versions.2 = tlsv1.2",
+    ]),
     `load_definitions = ${dir}/definitions.json`,
     "disk_free_limit.absolute = 50MB",
     "log.console = false",
@@ -237,4 +287,22 @@ async function configure(address: RabbitmqAddress, env: Record<string, string>):
   await Deno.writeTextFile(`${dir}/enabled_plugins`, "[].\n");
   await Deno.writeTextFile(`${dir}/env.conf`, "");
   await Deno.writeTextFile(`${dir}/env.json`, JSON.stringify(env));
+}
+
+/** RabbitMQ without this project between. */
+export async function withRaw<T>(run: (channel: amqp.Channel) => Promise<T>): Promise<T> {
+  const { host, port, username, password } = await sharedRabbitmq();
+  const connection = await amqp.connect({ hostname: host, port, username, password, vhost: "%2F" });
+  try {
+    const channel = await connection.createChannel();
+    channel.on("error", () => {});
+    return await run(channel);
+  } finally {
+    await connection.close();
+  }
+}
+
+async function writeCertificate(dir: string, { certPem, keyPem }: Pki): Promise<void> {
+  await Deno.writeTextFile(`${dir}/server.pem`, certPem);
+  await Deno.writeTextFile(`${dir}/server.key`, keyPem);
 }

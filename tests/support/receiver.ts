@@ -1,5 +1,5 @@
 import { FtpsReceiver } from "../../src/demo/ftps_receiver/mod.ts";
-import type { FtpsServer, FtpsServerOptions } from "./ftps.ts";
+import { type FtpsServer, type FtpsServerOptions, passivePorts } from "./ftps.ts";
 import { sharedPki } from "./pki.ts";
 
 /** Starts the project's own receiver on a temporary folder. */
@@ -7,6 +7,7 @@ export async function startReceiver({ mode, reuse = true, pki = sharedPki() }: F
   const files = await Deno.makeTempDir({ prefix: "pixl-receiver-" });
   const [user, password] = ["dsh", `PWSEED-${crypto.randomUUID()}`];
   const { certPem, keyPem, caPem } = pki;
+  const passive = passivePorts();
   const receiver = await FtpsReceiver.listen({
     root: files,
     user,
@@ -15,12 +16,14 @@ export async function startReceiver({ mode, reuse = true, pki = sharedPki() }: F
     keyPem,
     mode,
     requireReuse: reuse,
+    passivePorts: passive,
   });
   return {
     program: "receiver",
     mode,
     host: "localhost",
     port: receiver.port,
+    passive,
     user,
     password,
     caPem,

@@ -32,6 +32,8 @@ interface Entry {
 export class ScriptedBroker implements Broker {
   /** What was done with messages, in order: `done`, `retry 1000`, `requeue 5000`, `dead: reason`, `release`. */
   readonly log: string[] = [];
+  /** The error classes of the dead letters. */
+  readonly errorClasses: (string | undefined)[] = [];
   /** Messages that wait. */
   readonly ready: Entry[] = [];
   /** How many retries are refused, as by a broker that does not confirm the copy. */
@@ -66,7 +68,15 @@ export class ScriptedBroker implements Broker {
   }
 
   depth(): Promise<QueueDepth> {
-    return Promise.resolve({ ready: this.ready.length, delayed: 0, inHand: this.#inHand, dead: 0 });
+    return Promise.resolve({ ready: this.ready.length, delayed: 0, inHand: this.#inHand, dead: 0, consumers: 1 });
+  }
+
+  age(): Promise<number | undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  walk(): Promise<number> {
+    return Promise.resolve(0);
   }
 
   purge(): Promise<number> {
@@ -111,14 +121,20 @@ export class ScriptedBroker implements Broker {
       body: entry.body,
       attempt: entry.attempt,
       lost: this.lost.signal,
-      acknowledge: () => answer("done"),
+      acknowledge: async (effect) => {
+        await effect?.();
+        await answer("done");
+      },
       release: () => this.lost.signal.aborted ? Promise.reject(this.lost.signal.reason) : answer("release", entry),
       requeue: (ms) => answer(`requeue ${ms}`, { attempt: entry.attempt }),
       retry: (ms) => {
         if (this.refusedRetries-- > 0) return Promise.reject(new Error("not confirmed"));
         return answer(`retry ${ms}`, { attempt: entry.attempt + 1 });
       },
-      deadLetter: (reason) => answer(`dead: ${reason}`),
+      deadLetter: (reason, errorClass) => {
+        this.errorClasses.push(errorClass);
+        return answer(`dead: ${reason}`);
+      },
     };
   }
 }

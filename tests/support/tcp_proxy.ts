@@ -5,17 +5,24 @@ export class TcpProxy implements AsyncDisposable {
   readonly #connections = new Set<Deno.Conn>();
   readonly #running = new Set<Promise<void>>();
   #thawed = Promise.resolve();
-  #thaw = () => {};
+  #thaw: (() => void) | undefined;
   /** Whether new connections are cut at once. */
   refusing = false;
   /** How many were. */
   refused = 0;
   /** How many connections were let through so far. */
   connections = 0;
+  /** Whether what is sent vanishes, as in a firewall that forgot the connection: one that lost something stays dead, and no end hears of the other's. */
+  swallowing = false;
+  /** Lengths, in bytes and in turn, of the pieces in which everything is passed on; empty: as it comes. */
+  slices: readonly number[] = [];
 
-  /** @param target The server's port. @param tls Certificate and key, in PEM. */
-  constructor(target: number, tls?: Deno.TlsCertifiedKeyPem) {
-    const address = { hostname: "127.0.0.1", port: 0 };
+  /** @param target The server's port. @param tls Certificate and key, in PEM. @param address Where to listen. */
+  constructor(
+    target: number,
+    tls?: Deno.TlsCertifiedKeyPem,
+    address: { readonly hostname: string; readonly port: number } = { hostname: "127.0.0.1", port: 0 },
+  ) {
     this.#listener = tls === undefined ? Deno.listen(address) : Deno.listenTls({ ...address, ...tls });
     this.#target = target;
     this.#run(this.#accept());
@@ -46,12 +53,13 @@ export class TcpProxy implements AsyncDisposable {
 
   /** From now on nothing gets through, in either direction, but connections stay. */
   freeze(): void {
-    this.#thawed = new Promise((resolve) => this.#thaw = resolve);
+    if (this.#thaw === undefined) this.#thawed = new Promise((resolve) => this.#thaw = resolve);
   }
 
   /** Everything gets through again, what was held up first. */
   thaw(): void {
-    this.#thaw();
+    this.#thaw?.();
+    this.#thaw = undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -76,25 +84,35 @@ export class TcpProxy implements AsyncDisposable {
   async #join(client: Deno.Conn): Promise<void> {
     const server = await Deno.connect({ hostname: "127.0.0.1", port: this.#target });
     this.#connections.add(client).add(server);
-    await Promise.all([this.#copy(client, server), this.#copy(server, client)]);
+    const link = { dead: false };
+    await Promise.all([this.#copy(client, server, link), this.#copy(server, client, link)]);
     for (const connection of [client, server]) {
       close(connection);
       this.#connections.delete(connection);
     }
   }
 
-  async #copy(from: Deno.Conn, to: Deno.Conn): Promise<void> {
+  async #copy(from: Deno.Conn, to: Deno.Conn, link: { dead: boolean }): Promise<void> {
     const buffer = new Uint8Array(65_536);
     try {
       for (;;) {
         const length = await from.read(buffer);
         await this.#thawed;
+        link.dead ||= this.swallowing;
         if (length === null) break;
-        for (let sent = 0; sent < length;) sent += await to.write(buffer.subarray(sent, length));
+        if (!link.dead) await this.#pass(buffer.subarray(0, length), to);
       }
+      if (link.dead) return;
       await to.closeWrite();
     } catch {
       close(to);
+    }
+  }
+
+  async #pass(bytes: Uint8Array, to: Deno.Conn): Promise<void> {
+    for (let sent = 0, turn = 0; sent < bytes.length; turn++) {
+      const length = this.slices[turn % this.slices.length] ?? bytes.length;
+      sent += await to.write(bytes.subarray(sent, sent + length));
     }
   }
 

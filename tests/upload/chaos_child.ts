@@ -13,8 +13,12 @@ if (import.meta.main) {
   const { database, ftps, imageDir }: ChaosTask = JSON.parse(Deno.args[0] ?? "");
   await using open = await openDatabase(database);
   await using destination = await FtpsPool.open(ftps);
+  let begun: Promise<number> | undefined;
+  const begin = () => begun ??= Deno.stdout.write(new TextEncoder().encode("begun\n"));
   const { failed } = await uploadImages(new Ledger(open), imageDir, destination, {
     concurrency: ftps.connections ?? 4,
+    leaseMs: 2_000,
+    onProgress: () => void begin(),
   });
   if (failed.length > 0) Deno.exit(6);
 }

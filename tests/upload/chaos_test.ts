@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
 import { isPartName } from "../../src/upload/mod.ts";
+import { FtpsProxy } from "../support/ftps_proxy.ts";
 import { freshDatabase, sharedPostgres } from "../support/postgres.ts";
 import { testWith } from "../support/programs.ts";
-import { TcpProxy } from "../support/tcp_proxy.ts";
 import { startVsftpd } from "../support/vsftpd.ts";
 import type { ChaosTask } from "./chaos_child.ts";
 import { randomBytes, sha256 } from "./workbench.ts";
@@ -36,7 +36,7 @@ testWith(
 async function chaos(random: () => number): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const server = stack.use(await startVsftpd({ mode: "explicit" }));
-  const proxy = stack.use(new TcpProxy(server.port));
+  const proxy = stack.use(new FtpsProxy(server));
   const connection = stack.use(await freshDatabase(stack.use(await sharedPostgres())));
   const database = stack.use(await openDatabase(connection));
   await migrate(database);
@@ -79,11 +79,11 @@ async function chaos(random: () => number): Promise<void> {
     await Deno.writeFile(`${imageDir}/${pseudo_study_uid}.zip`, content);
   }
 
-  const { host, user, password, caPem, basePath, mode } = server;
+  const { user, password, caPem, basePath, mode } = server;
   const task: ChaosTask = {
     database: connection,
     ftps: {
-      ...{ host, user, password, caPem, basePath, mode, port: proxy.port },
+      ...{ user, password, caPem, basePath, mode, ...proxy.login },
       ...{ connections: 4, attempts: 20, retryDelayMs: 50, timeoutMs: 10_000 },
     },
     imageDir,
@@ -114,21 +114,25 @@ async function chaos(random: () => number): Promise<void> {
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "-A", new URL("./chaos_child.ts", import.meta.url).pathname, JSON.stringify(task)],
       stdin: "null",
-      stdout: "null",
+      stdout: "piped",
       stderr: "piped",
     }).spawn();
-    const output = child.output();
-    // Long enough to have begun, short enough to be in the middle of something.
-    const killed = kills < KILLS
-      ? await Promise.race([sleep(1_300 + random() * 1_200).then(() => true), output.then(() => false)])
-      : false;
+    const stderr = new Response(child.stderr).text();
+    const begun = begins(child.stdout);
+    let killed = false;
+    if (kills < KILLS && await begun) {
+      // In the middle of something, on a slow machine too.
+      killed = await Promise.race([sleep(random() * 1_200).then(() => true), child.status.then(() => false)]);
+    }
     if (killed) {
       child.kill("SIGKILL");
       kills++;
     }
-    const { code, stderr } = await output;
+    const { code } = await child.status;
+    await begun;
     done = code === 0;
-    assert(starts < 100, new TextDecoder().decode(stderr));
+    assert(starts < 100, await stderr);
+    await stderr;
   }
   running = false;
   await Promise.all([cutting, watching]);
@@ -142,10 +146,10 @@ async function chaos(random: () => number): Promise<void> {
   const found = new Map<string, string | undefined>();
   for (const project of PROJECTS) {
     for await (const { name } of Deno.readDir(`${server.files}/${project}`)) {
-      if (isPartName(name)) continue; // of a process that was killed before it told
+      assert(!isPartName(name), `${name} is left`);
       found.set(`${project}/${name}`, await hashAt(`${server.files}/${project}/${name}`));
     }
-    for (const { path, sha256 } of await ledger.transfersTo(`${host}:${proxy.port}`, project)) {
+    for (const { path, sha256 } of await ledger.transfersTo(`${proxy.login.host}:${proxy.login.port}`, project)) {
       assertEquals(sha256, hashes.get(path));
     }
   }
@@ -154,6 +158,16 @@ async function chaos(random: () => number): Promise<void> {
     assertEquals(found.get(path), hash, path);
     if (arrived.has(path)) assertEquals(arrived.get(path), hash, `${path} was marked too early`);
   }
+}
+
+/** Whether a child says that its first bytes are out, before it ends. */
+async function begins(stdout: ReadableStream<Uint8Array>): Promise<boolean> {
+  let hasBegun = false;
+  for await (const _chunk of stdout) {
+    hasBegun = true;
+    break;
+  }
+  return hasBegun;
 }
 
 async function hashAt(path: string): Promise<string | undefined> {

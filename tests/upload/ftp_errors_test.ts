@@ -17,6 +17,7 @@ const cases: readonly (readonly [Error, UploadErrorCode])[] = [
   [reply(451, "Failure writing to local file."), "no-space"],
   [reply(451, "Restart not permitted, try again"), "interrupted"],
   [reply(522, "SSL connection failed: session reuse required"), "session-reuse"],
+  [reply(522, "TLS negotiation failed."), "session-reuse"],
   [reply(425, "Unable to build data connection: Operation not permitted"), "session-reuse"],
   [reply(425, "Can't open data connection."), "interrupted"],
   [reply(421, "Timeout."), "interrupted"],

@@ -23,7 +23,7 @@ export const checkCommand: PixlCommand<readonly [project: string], Options> = {
     if (await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
       throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
     }
-    await using destination = await openUpload(config, { connections: 1 }, signal);
+    await using destination = await openUpload(config, { connections: 1 }, open.ledger, signal);
     const { exportDir, imageDir } = config;
     const result = await checkProject(open.ledger, destination, project, { exportDir, imageDir, repair, signal });
     for (const { side, problem, path, remedy } of result.disagreements) {

@@ -1,12 +1,13 @@
 import { consumeQueues, type QueueService } from "../../pipeline/consume_queues.ts";
 import { httpStudyService } from "../../pipeline/study_service.ts";
-import { brokerAccess, configAccess, databaseAccess, joinAccess, netHost } from "../access.ts";
+import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
-import { ConfigError, PartialError } from "../errors.ts";
+import { PartialError } from "../errors.ts";
+import { handlerUrls, hostAndPort, sortWords } from "../handlers.ts";
 import { Interrupted } from "../interruption.ts";
 import { openBroker, openLedger, openRate } from "../open.ts";
-import { queueKinds } from "../queue_names.ts";
+import { type QueueKinds, queueKinds } from "../queue_names.ts";
 
 type Options = {
   readonly handler: readonly string[];
@@ -16,6 +17,7 @@ type Options = {
   readonly timeout: number;
   readonly grace: number;
   readonly untilEmpty?: boolean;
+  readonly singleActive?: boolean;
 };
 
 /** `pixl consume QUEUE…`: asks a service for each study, at the queue's rate. */
@@ -23,14 +25,14 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
   define: (program) =>
     program.command("consume")
       .description("work through queues: send each study to a service, at a steady rate")
-      .argument("<queues...>", "pacs, ehr, imaging-primary; NAME=image or NAME=report for other names")
+      .argument("[queues...]", "pacs, ehr, imaging-primary; NAME=image or NAME=report for other names")
       .requiredOption(
         "--handler <[queue=]url...>",
         "where studies are sent by POST; one for all queues, or one for each",
       )
       .option(
         "--rate <per-second>",
-        "studies a second of a queue whose rate was never set; 'pixl rate' changes it",
+        "studies a second of a queue whose rate was never set; it is kept, and 'pixl rate' changes it",
         parseNumber("--rate", { min: 0, max: 1e6 }),
       )
       .option(
@@ -57,15 +59,15 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
         parseNumber("--grace", { min: 0, max: 3_600 }),
         30,
       )
+      .option("--single-active", "take nothing while another consumer of the queue does; all must say so")
       .option("--until-empty", "end when the queues are empty"),
   needs: () => ({ database: true, broker: true }),
   access: (config, [queues], { handler }) =>
     joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), {
-      net: [...handlerUrls([...queueKinds(queues).keys()], handler).values()].map(hostAndPort),
+      net: [...read(queues, handler).urls.values()].map(hostAndPort),
     }),
   async run({ config, screen, signal, json, print }, [queues], options) {
-    const kinds = queueKinds(queues);
-    const urls = handlerUrls([...kinds.keys()], options.handler);
+    const { kinds, urls } = read(queues, options.handler);
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
     if (options.rate !== undefined) {
@@ -99,6 +101,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
       handlerTimeoutMs: options.timeout * 1_000,
       graceMs: options.grace * 1_000,
       untilEmpty: options.untilEmpty === true,
+      singleActive: options.singleActive === true,
       signal,
       onOutcome: (_, outcome) => {
         if (outcome === "done") phase.advance();
@@ -119,31 +122,12 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
   },
 };
 
-/** One URL for each queue, from `URL` for all or `QUEUE=URL` for one. */
-function handlerUrls(queues: readonly string[], handlers: readonly string[]): Map<string, URL> {
-  const problems: string[] = [];
-  const urls = new Map<string, URL>();
-  for (const handler of handlers) {
-    // Never quoted: a URL may hold a password.
-    const [, named, text = ""] = /^(?:([A-Za-z0-9._-]+)=)?(.*)$/.exec(handler) ?? [];
-    const url = URL.parse(text);
-    const which = named === undefined ? "--handler" : `--handler ${named}=…`;
-    if (url === null || !/^https?:$/.test(url.protocol)) problems.push(`${which} must be a URL of http or https`);
-    else if (url.username !== "" || url.password !== "") {
-      problems.push(`${which} must hold no user name and no password`);
-    } else if (named === undefined) queues.forEach((queue) => urls.has(queue) || urls.set(queue, url));
-    else if (queues.includes(named)) urls.set(named, url);
-    else problems.push(`${which} is for a queue that is not consumed`);
-  }
-  for (const queue of queues) {
-    if (!urls.has(queue) && problems.length === 0) {
-      problems.push(`Queue '${queue}' has no handler: add --handler ${queue}=URL`);
-    }
-  }
-  if (problems.length > 0) throw new ConfigError(problems);
-  return urls;
-}
-
-function hostAndPort(url: URL): string {
-  return `${netHost(url.hostname)}:${url.port || (url.protocol === "https:" ? "443" : "80")}`;
+/** What the words of the command line say. */
+function read(
+  queues: readonly string[],
+  handler: readonly string[],
+): { readonly kinds: QueueKinds; readonly urls: ReadonlyMap<string, URL> } {
+  const words = sortWords({ queues, handlers: handler });
+  const kinds = queueKinds(words.queues);
+  return { kinds, urls: handlerUrls([...kinds.keys()], words.handlers) };
 }

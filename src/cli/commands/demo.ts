@@ -8,10 +8,13 @@ import { openEmbedded } from "../open.ts";
 
 type Options = {
   readonly dir?: string;
-  readonly studies: number;
+  readonly studies?: number;
   readonly rate: number;
   readonly omopDir?: string;
 };
+
+/** Of the synthetic extract. */
+const STUDIES = 40;
 
 /** `pixl demo`: the whole job on embedded defaults. */
 export const demoCommand: PixlCommand<readonly [], Options> = {
@@ -23,9 +26,8 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
       .option("--dir <dir>", "keep everything in this folder; run again on it and nothing is sent twice")
       .option(
         "--studies <n>",
-        "studies of the synthetic extract",
+        `studies of the synthetic extract (default: ${STUDIES})`,
         parseNumber("--studies", { min: 2, max: 1e6, whole: true }),
-        40,
       )
       .option(
         "--rate <per-second>",
@@ -45,12 +47,16 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
     };
   },
   async run({ screen, signal, json, print }, _, { dir, studies, rate, omopDir }) {
+    const given = omopDir ?? (dir !== undefined && await holdsExtract(dir) ? dir : undefined);
+    if (studies !== undefined && given !== undefined) {
+      screen.line(`--studies ${studies} is not used: '${given}' holds an extract already`);
+    }
     const folder = dir ?? await Deno.makeTempDir({ prefix: "pixl-demo-" });
     await makeFolder(folder);
     try {
       const { report, problems, arrived } = await demo({
         dir: folder,
-        studies,
+        studies: studies ?? STUDIES,
         rate,
         ...(omopDir === undefined ? {} : { omopDir }),
         openDatabase: (path) => openEmbedded(path, signal),
@@ -87,6 +93,11 @@ export const demoCommand: PixlCommand<readonly [], Options> = {
     }
   },
 };
+
+/** Whether an earlier demo has written its extract there. */
+async function holdsExtract(dir: string): Promise<boolean> {
+  return await Deno.stat(join(dir, "extract", "extract_summary.json")).then(() => true, () => false);
+}
 
 async function makeFolder(dir: string): Promise<void> {
   try {

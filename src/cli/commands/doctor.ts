@@ -1,20 +1,30 @@
 import { pendingMigrations } from "../../database/mod.ts";
 import { PixlError } from "../../errors.ts";
-import { brokerAccess, configAccess, databaseAccess, ftpsAccess, joinAccess } from "../access.ts";
-import { addressesOf } from "../addresses.ts";
-import type { Context, PixlCommand } from "../command.ts";
+import { type Access, brokerAccess, configAccess, databaseAccess, destinationAccess, joinAccess } from "../access.ts";
+import type { PixlCommand } from "../command.ts";
+import { type Config, type Needs, readConfig } from "../config.ts";
 import { ConfigError } from "../errors.ts";
-import { openConfiguredDatabase, openDestination, openRabbitmq } from "../open.ts";
+import { handlerUrls, hostAndPort, tryHandler } from "../handlers.ts";
+import { openConfiguredDatabase, openRabbitmq, openUpload } from "../open.ts";
+import { openSettings } from "../settings.ts";
 
+type Options = { readonly handler?: readonly string[] };
+
+/** Something to try, with the settings that it needs: where others are missing it is tried all the same. */
 interface Check {
   readonly name: string;
-  run(context: Context): Promise<string>;
+  readonly needs: Needs;
+  access(config: Config): Access | Promise<Access>;
+  /** @returns What was found. @throws {PixlError} Saying what to mend. */
+  run(config: Config, signal: AbortSignal): Promise<string>;
 }
 
 const CHECKS: readonly Check[] = [
   {
     name: "database",
-    async run({ config, signal }) {
+    needs: { database: true },
+    access: databaseAccess,
+    async run(config, signal) {
       await using database = await openConfiguredDatabase(config, signal);
       const pending = await pendingMigrations(database, { signal });
       if (pending.length > 0) {
@@ -27,62 +37,112 @@ const CHECKS: readonly Check[] = [
   },
   {
     name: "broker",
-    async run({ config, signal }) {
-      if (config.broker.kind === "database") return "the queue table of the database";
-      await using _broker = await openRabbitmq(config.broker, signal);
-      return `RabbitMQ at ${config.broker.host}:${config.broker.port}`;
+    needs: { broker: true },
+    access: brokerAccess,
+    async run({ broker }, signal) {
+      if (broker.kind === "database") return "the queue table of the database";
+      await using _broker = await openRabbitmq(broker, signal);
+      return `RabbitMQ at ${broker.host}:${broker.port}`;
     },
   },
   {
-    name: "FTPS server",
-    async run({ config, signal }) {
-      await using destination = await openDestination(config, signal);
-      return `${destination.name}, certificate verified, login accepted`;
+    name: "destination",
+    needs: { destination: true },
+    access: (config) => destinationAccess(config, 1),
+    async run(config, signal) {
+      await using destination = await openUpload(config, { connections: 1 }, signal);
+      return config.destination.kind === "directory"
+        ? `${destination.name}, is there`
+        : `${destination.name}, certificate verified, login accepted`;
     },
   },
   {
     name: "export folder",
-    async run({ config }) {
-      const probe = await Deno.makeTempFile({ dir: config.exportDir, prefix: ".pixl-doctor-" }).catch(
-        (cause: unknown) => {
-          throw new ConfigError([
-            `The export folder '${config.exportDir}' cannot be written: create it and give this user the right`,
-          ], { cause });
-        },
-      );
+    needs: {},
+    access: ({ exportDir }) => ({ read: [exportDir], write: [exportDir] }),
+    async run({ exportDir }) {
+      const probe = await Deno.makeTempFile({ dir: exportDir, prefix: ".pixl-doctor-" }).catch((cause: unknown) => {
+        throw new ConfigError([
+          `The export folder '${exportDir}' cannot be written: create it and give this user the right`,
+        ], { cause });
+      });
       await Deno.remove(probe);
-      return `${config.exportDir}, can be written`;
+      return `${exportDir}, can be written`;
+    },
+  },
+  {
+    name: "image folder",
+    needs: {},
+    access: ({ imageDir }) => ({ read: [imageDir] }),
+    async run({ imageDir }) {
+      try {
+        for await (const _entry of Deno.readDir(imageDir)) break;
+      } catch (cause) {
+        throw new ConfigError(
+          [`The image folder '${imageDir}' cannot be read: create it and give this user the right`],
+          {
+            cause,
+          },
+        );
+      }
+      return `${imageDir}, can be read`;
     },
   },
 ];
 
 /** `pixl doctor`: tries every service and folder, and says what to mend. */
-export const doctorCommand: PixlCommand<readonly []> = {
+export const doctorCommand: PixlCommand<readonly [], Options> = {
   define: (program) =>
-    program.command("doctor").description("try the database, the broker, the FTPS server and the export folder"),
-  needs: () => ({ database: true, broker: true, ftps: true }),
-  access: async (config) =>
-    joinAccess(
-      configAccess(config),
-      databaseAccess(config),
-      brokerAccess(config),
-      ftpsAccess(config, await addressesOf(config.ftps.host)),
-      { read: [config.exportDir], write: [config.exportDir] },
-    ),
-  async run(context) {
+    program.command("doctor")
+      .description(
+        "try the database, the broker, the destination of uploads, the folders, and handlers if they are given",
+      )
+      .option("--handler <[queue=]url...>", "handlers of 'pixl consume' that should answer; no study is sent"),
+  needs: () => ({}),
+  async access(_config, _args, { handler }) {
+    const parts = await Promise.all([...CHECKS, ...handlerChecks(handler)].map(async (check) => {
+      try {
+        const config = readConfig(openSettings(".env"), check.needs);
+        return joinAccess(configAccess(config), await check.access(config));
+      } catch (error) {
+        // The check will say so.
+        if (error instanceof ConfigError) return {};
+        throw error;
+      }
+    }));
+    return joinAccess(...parts);
+  },
+  async run({ screen, signal, json, print }, _, { handler }) {
     const results: { check: string; ok: boolean; detail: string }[] = [];
     let failure: PixlError | undefined;
-    for (const { name, run } of CHECKS) {
+    for (const { name, needs, run } of [...CHECKS, ...handlerChecks(handler)]) {
       try {
-        results.push({ check: name, ok: true, detail: await run(context) });
+        const config = readConfig(openSettings(".env"), needs);
+        results.push({ check: name, ok: true, detail: await run(config, signal) });
       } catch (error) {
         if (!(error instanceof PixlError)) throw error;
         failure ??= error;
         results.push({ check: name, ok: false, detail: error.message });
       }
     }
-    context.screen.table(results.map(({ check, ok, detail }) => [ok ? "✓" : "✗", check, detail]));
-    if (context.json) context.print({ checks: results });
+    screen.table(results.map(({ check, ok, detail }) => [ok ? "✓" : "✗", check, detail]));
+    if (json) print({ checks: results });
     if (failure !== undefined) throw failure;
   },
 };
+
+function handlerChecks(handlers: readonly string[] = []): Check[] {
+  return handlers.map((handler) => {
+    const [queue = "all queues"] = /^[A-Za-z0-9._-]+(?==)/.exec(handler) ?? [];
+    const url = () => [...handlerUrls([queue], [handler]).values()];
+    return {
+      name: `handler of ${queue}`,
+      needs: {},
+      access: () => ({ net: url().map(hostAndPort) }),
+      async run(_config, signal) {
+        const [status] = await Promise.all(url().map((each) => tryHandler(each, signal)));
+        return `answers (status ${status})`;
+      },
+    };
+  });
+}

@@ -24,7 +24,8 @@ export const historyCommand: PixlCommand<readonly [study: string]> = {
 
 function show(study: StudyHistory, screen: Screen): void {
   const reason = study.lastError === undefined ? "" : `: ${study.lastError}`;
-  screen.line(`${study.projectSlug}: images ${study.state} after ${study.attempts} attempts${reason}`);
+  const attempts = study.attempts === 1 ? "1 attempt" : `${study.attempts} attempts`;
+  screen.line(`${study.projectSlug}, study of ${study.study_date}: images ${study.state} after ${attempts}${reason}`);
   if (study.pseudo_study_uid !== undefined) screen.line(`  pseudonym ${study.pseudo_study_uid}`);
   for (const { extractTime, procedure_occurrence_id, state, lastError } of study.reports) {
     const why = lastError === undefined ? "" : `: ${lastError}`;
@@ -33,7 +34,6 @@ function show(study: StudyHistory, screen: Screen): void {
   const lines: [at: string, what: string, detail: string][] = study.events.map(
     ({ at, what, detail = "" }) => [at, what, detail],
   );
-  if (study.publishedAt !== undefined) lines.push([study.publishedAt, "image published", ""]);
   for (const { transferredAt, destination, path, bytes, verifiedBy } of study.transfers) {
     lines.push([transferredAt, "sent", `${bytes} bytes to ${destination} as ${path}, verified by ${verifiedBy}`]);
   }

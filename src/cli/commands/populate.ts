@@ -1,13 +1,17 @@
 import { type DroppedCounts, OmopExtract, StudyCsv, type StudySource } from "../../exports/mod.ts";
 import { populate, type PopulateResult } from "../../pipeline/populate.ts";
+import type { Priority } from "../../queue/mod.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
+import { parsePriority } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
+import { warnOfWaiting } from "../waiting.ts";
 
 type Options = {
   readonly queues: string;
   readonly again?: boolean;
+  readonly priority?: Priority;
 };
 
 /** `pixl populate EXTRACT`: registers studies and fills the queues. */
@@ -21,11 +25,12 @@ export const populateCommand: PixlCommand<readonly [path: string], Options> = {
         "queues to fill, separated by commas; NAME=image or NAME=report for other names",
         "pacs,ehr",
       )
+      .option("--priority <n>", "how urgent the studies are, from 1 to 5, the most urgent", parsePriority)
       .option("--again", "also publish studies that failed, and those whose message was lost with its queue"),
   needs: () => ({ database: true, broker: true }),
   access: (config, [path]) =>
     joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), { read: [path] }),
-  async run({ config, screen, signal, json, print }, [path], { queues, again = false }) {
+  async run({ config, screen, signal, json, print }, [path], { queues, again = false, priority }) {
     const kinds = queuesToFill(queues.split(","));
     const isList = await isFile(path);
     const extracts = isList
@@ -33,12 +38,14 @@ export const populateCommand: PixlCommand<readonly [path: string], Options> = {
       : [await OmopExtract.open(path, { signal })];
     await using open = await openLedger(config, signal);
     await using broker = await openBroker(config, open.database, signal);
+    if (again) await warnOfWaiting(broker, kinds, screen, signal);
     const populated = [];
     for (const extract of extracts) {
       using phase = screen.phase("populate", 0, "messages");
       const result = await populate(extract, open.ledger, broker, kinds, {
         again,
         signal,
+        ...(priority === undefined ? {} : { priority }),
         onPublished: (_, count) => phase.advance(count),
       });
       phase.done(`${isList ? `${extract.projectSlug}: ` : ""}${describe(result)}`);

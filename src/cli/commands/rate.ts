@@ -5,6 +5,7 @@ import { parseNumber } from "../arguments.ts";
 import type { PixlCommand } from "../command.ts";
 import { openLedger, openRate } from "../open.ts";
 import { queueKinds } from "../queue_names.ts";
+import { rateNow } from "../rate_now.ts";
 
 type Options = { readonly capacity?: number; readonly schedule?: RateSchedule | false };
 
@@ -43,17 +44,18 @@ export const rateCommand: PixlCommand<readonly [queue: string, rate: number | un
     }
 
     const settings = await store.settings({ signal });
-    const current = settings.rate ?? config.defaultRate;
+    const set = rateNow(settings, Date.now());
+    const current = set ?? config.defaultRate;
     const most = settings.capacity ?? config.defaultCapacity;
     const pace = current === 0 ? "paused" : `${current} studies a second, at most ${most} at once`;
-    screen.line(`${queue}: ${pace}${settings.rate === undefined ? " (the default; never set)" : ""}`);
+    screen.line(`${queue}: ${pace}${set === undefined ? " (the default; never set)" : ""}`);
     if (settings.schedule !== undefined) screen.line(`Schedule: ${settings.schedule}`);
     if (json) {
       print({
         queue,
         rate: current,
         capacity: most,
-        set: settings.rate !== undefined,
+        set: set !== undefined,
         ...(settings.schedule === undefined ? {} : { schedule: settings.schedule }),
       });
     }

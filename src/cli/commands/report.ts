@@ -1,4 +1,4 @@
-import type { FailureCount, SentCount, StateCount } from "../../database/mod.ts";
+import type { Extract, FailureCount, SentCount, StateCount } from "../../database/mod.ts";
 import { ProjectUnknownError } from "../../pipeline/errors.ts";
 import { configAccess, databaseAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
@@ -8,6 +8,7 @@ import { openLedger } from "../open.ts";
 type Options = { readonly csv?: boolean };
 
 interface Report {
+  readonly extracts: readonly Extract[];
   readonly states: readonly StateCount[];
   readonly failures: readonly FailureCount[];
   readonly sent: readonly SentCount[];
@@ -29,11 +30,21 @@ export const reportCommand: PixlCommand<readonly [project: string], Options> = {
     const states = await ledger.summary(project, { signal });
     if (states.length === 0) throw new ProjectUnknownError(project);
     const report: Report = {
+      extracts: await ledger.extracts(project, { signal }),
       states,
       failures: await ledger.failures(project, { signal }),
       sent: await ledger.sent(project, { signal }),
     };
     if (csv) return printText(csvOf(report));
+    screen.table([
+      ["extract of", "studies", "left out", "layout"],
+      ...report.extracts.map(({ extractTime, studies, leftOut, layout = "" }) => [
+        extractTime,
+        studies,
+        Object.values(leftOut).reduce((sum, count) => sum + count, 0),
+        layout,
+      ]),
+    ]);
     screen.table([["asked for", "state", "studies"], ...states.map(({ kind, state, count }) => [kind, state, count])]);
     if (report.failures.length > 0) {
       screen.table([["failed", "studies", "reason"], ...report.failures.map((f) => [f.kind, f.count, f.reason])]);
@@ -48,10 +59,15 @@ export const reportCommand: PixlCommand<readonly [project: string], Options> = {
   },
 };
 
-/** One line a fact: `state,image,done,40,` · `failure,image,status 404,2,` · `sent,HOST:PORT,DAY,44,BYTES`. */
-function csvOf({ states, failures, sent }: Report): string {
+/** One line a fact: `extract,LAYOUT,TIME,40,` · `left out,duplicate,TIME,2,` · `state,image,done,40,` · `failure,image,status 404,2,` · `sent,HOST:PORT,DAY,44,BYTES`. */
+function csvOf({ extracts, states, failures, sent }: Report): string {
   const rows: (readonly (string | number)[])[] = [
     ["fact", "of", "which", "count", "bytes"],
+    ...extracts.flatMap(({ layout = "", extractTime, studies, leftOut }) => [
+      ["extract", layout, extractTime, studies, ""],
+      ...Object.entries(leftOut).filter(([, count]) => count > 0)
+        .map(([reason, count]) => ["left out", reason, extractTime, count, ""]),
+    ]),
     ...states.map(({ kind, state, count }) => ["state", kind, state, count, ""]),
     ...failures.map(({ kind, reason, count }) => ["failure", kind, reason, count, ""]),
     ...sent.map(({ destination, day, files, bytes }) => ["sent", destination, day, files, bytes]),

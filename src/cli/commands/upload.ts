@@ -71,7 +71,7 @@ export const uploadCommand: PixlCommand<Args, Options> = {
     if (project !== undefined && await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
       throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
     }
-    await using destination = await openUpload(config, options, signal);
+    await using destination = await openUpload(config, options, open.ledger, signal);
     if (options.dryRun) return await explain(context, open.ledger, destination, what, dirs, options);
     using phase = screen.phase(`upload ${what}`, 0, "files");
     const task: UploadTaskOptions = {

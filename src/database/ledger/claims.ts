@@ -18,7 +18,7 @@ export async function claim(
   const { table, id } = TABLES[kind];
   const [claimed] = await sql<{ id: number; attempt: number }[]>`
     update ${sql(table)} t
-    set state = 'working', attempts = t.attempts + 1, updated_at = now(),
+    set state = 'working', attempts = t.attempts + 1,
       lease_owner = ${owner}, lease_until = now() + ${leaseMs}::float8 * interval '1 millisecond'
     where ${which(sql, kind, study)}
       and (t.state in ('queued', 'failed') or (t.state = 'working' and t.lease_until < now()))
@@ -42,22 +42,27 @@ export async function renew(sql: Queryable, kind: StudyKind, rowId: number, { ow
   if (count === 0) throw new LeaseLostError(kind, rowId, owner);
 }
 
-/** See `Ledger.completeImage`. */
-export async function completeImage(sql: Queryable, imageId: number, owner: string, pseudonym: string): Promise<void> {
+/** See `Ledger.recordPseudonym`. */
+export async function recordPseudonym(sql: Queryable, imageId: number, owner: string, uid: string): Promise<void> {
   const { count } = await sql`
-    update pixl_pipeline.image
-    set state = 'done', pseudo_study_uid = ${pseudonym}, last_error = null, lease_owner = null, lease_until = null
-    where image_id = ${imageId} and lease_owner = ${owner}`;
+    update pixl_pipeline.image set pseudo_study_uid = ${uid} where image_id = ${imageId} and lease_owner = ${owner}`;
   if (count === 0) throw new LeaseLostError("image", imageId, owner);
 }
 
-/** See `Ledger.completeReport`. */
-export async function completeReport(sql: Queryable, reportId: number, owner: string, text: string): Promise<void> {
+/** See `Ledger.recordReport`. */
+export async function recordReport(sql: Queryable, reportId: number, owner: string, text: string): Promise<void> {
   const { count } = await sql`
-    update pixl_pipeline.report
-    set state = 'done', image_report = ${text}, last_error = null, lease_owner = null, lease_until = null
-    where report_id = ${reportId} and lease_owner = ${owner}`;
+    update pixl_pipeline.report set image_report = ${text} where report_id = ${reportId} and lease_owner = ${owner}`;
   if (count === 0) throw new LeaseLostError("report", reportId, owner);
+}
+
+/** See `Ledger.complete`. */
+export async function complete(sql: Queryable, kind: StudyKind, rowId: number, owner: string): Promise<void> {
+  const { table, id } = TABLES[kind];
+  const { count } = await sql`
+    update ${sql(table)} set state = 'done', last_error = null, lease_owner = null, lease_until = null
+    where ${sql(id)} = ${rowId} and lease_owner = ${owner}`;
+  if (count === 0) throw new LeaseLostError(kind, rowId, owner);
 }
 
 /** See `Ledger.putBack`. */

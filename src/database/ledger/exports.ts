@@ -54,6 +54,13 @@ export async function recordTransfer(sql: Queryable, transfer: Transfer): Promis
       ${transfer.path}, ${transfer.bytes}, ${transfer.sha256}, ${transfer.verifiedBy}, ${transfer.version})`;
 }
 
+/** See `Ledger.hasTransfersTo`. */
+export async function hasTransfersTo(sql: Queryable, destination: string): Promise<boolean> {
+  const [row] = await sql<{ found: boolean }[]>`
+    select exists (select from pixl_pipeline.transfer where destination = ${destination}) as found`;
+  return row?.found === true;
+}
+
 /** See `Ledger.findTransfer`. */
 export async function findTransfer(
   sql: Queryable,

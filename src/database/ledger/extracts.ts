@@ -1,4 +1,4 @@
-import type { Queryable, Sql } from "../sql.ts";
+import type { Queryable } from "../sql.ts";
 import { studyDay } from "./text.ts";
 import type { Extract, Registration, Study } from "./types.ts";
 
@@ -8,7 +8,9 @@ interface ExtractRow {
   readonly project_name: string;
   readonly extract_time: string;
   readonly time_slug: string;
+  readonly layout: string | null;
   readonly studies: number | null;
+  readonly left_out: Readonly<Record<string, number>> | null;
 }
 
 /** What is known of an extract before it has a row. */
@@ -21,15 +23,19 @@ export interface NewExtract {
   readonly extract_time: string;
   /** Its folder name. */
   readonly time_slug: string;
+  /** How its tables lie in its folder, in a word. @default {not known} */
+  readonly layout?: string;
 }
 
 /** See `Ledger.registerExtract`. */
 export async function registerExtract(sql: Queryable, extract: NewExtract): Promise<number> {
-  // Without a count until all its studies are registered (again), so that half an extract is not taken for a whole one.
+  // Without counts until all its studies are registered (again), so that half an extract is not taken for a whole one.
   const [row] = await sql<{ extract_id: number }[]>`
-    insert into pixl_pipeline.extract (slug, project_name, extract_time, time_slug)
-    values (${extract.project_slug}, ${extract.project_name}, ${extract.extract_time}, ${extract.time_slug})
-    on conflict (slug, extract_time) do update set studies = null
+    insert into pixl_pipeline.extract (slug, project_name, extract_time, time_slug, layout)
+    values (${extract.project_slug}, ${extract.project_name}, ${extract.extract_time}, ${extract.time_slug}, ${
+    extract.layout ?? null
+  })
+    on conflict (slug, extract_time) do update set layout = excluded.layout, studies = null, left_out = null
     returning extract_id`;
   if (row === undefined) throw new Error("An upsert returned no row");
   return row.extract_id;
@@ -42,7 +48,7 @@ export async function findExtract(
   timeSlug?: string,
 ): Promise<Extract | undefined> {
   const [row] = await sql<ExtractRow[]>`
-    select extract_id, slug, project_name, extract_time, time_slug, studies from pixl_pipeline.extract
+    select extract_id, slug, project_name, extract_time, time_slug, layout, studies, left_out from pixl_pipeline.extract
     where slug = ${projectSlug} and (${timeSlug ?? null}::text is null or time_slug = ${timeSlug ?? null})
     order by extract_time::timestamptz desc, extract_id desc
     limit 1`;
@@ -52,7 +58,7 @@ export async function findExtract(
 /** See `Ledger.extracts`. */
 export async function listExtracts(sql: Queryable, projectSlug: string): Promise<readonly Extract[]> {
   const rows = await sql<ExtractRow[]>`
-    select extract_id, slug, project_name, extract_time, time_slug, studies from pixl_pipeline.extract
+    select extract_id, slug, project_name, extract_time, time_slug, layout, studies, left_out from pixl_pipeline.extract
     where slug = ${projectSlug}
     order by extract_id`;
   return rows.map(extractOf);
@@ -65,22 +71,18 @@ function extractOf(row: ExtractRow): Extract {
     projectName: row.project_name,
     extractTime: row.extract_time,
     timeSlug: row.time_slug,
+    ...(row.layout === null ? {} : { layout: row.layout }),
     studies: row.studies ?? 0,
+    leftOut: row.left_out ?? {},
   };
 }
 
 /** Adds one batch. */
 export async function registerBatch(
-  sql: Sql | Queryable,
+  sql: Queryable,
   extractId: number,
   batch: readonly Study[],
 ): Promise<Registration> {
-  return "begin" in sql
-    ? await sql.begin((tx) => insertBatch(tx, extractId, batch))
-    : await insertBatch(sql, extractId, batch);
-}
-
-async function insertBatch(sql: Queryable, extractId: number, batch: readonly Study[]): Promise<Registration> {
   const column = (pick: (study: Study) => string | null) => batch.map(pick);
   // Arrays of text with casts: postgres.js takes an array's type from its first element and ignores the cast otherwise. In the order of the key, so
   // that populates at once wait for each other in one direction only.
@@ -135,10 +137,15 @@ async function insertBatch(sql: Queryable, extractId: number, batch: readonly St
   return { added, known: batch.length - added - exported, exported };
 }
 
-/** Notes how many studies the extract asks for. */
-export async function countStudies(sql: Queryable, extractId: number): Promise<void> {
+/** Notes how many studies the extract asks for, and how many procedures are none. */
+export async function finishRegistration(
+  sql: Queryable,
+  extractId: number,
+  leftOut: Readonly<Record<string, number>>,
+): Promise<void> {
   await sql`
     update pixl_pipeline.extract
-    set studies = (select count(*) from pixl_pipeline.report where extract_id = ${extractId})
+    set studies = (select count(*) from pixl_pipeline.report where extract_id = ${extractId}),
+      left_out = ${JSON.stringify(leftOut)}::text::jsonb
     where extract_id = ${extractId}`;
 }

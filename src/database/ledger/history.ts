@@ -8,14 +8,14 @@ interface ImageRow {
   readonly attempts: number;
   readonly last_error: string | null;
   readonly pseudo_study_uid: string | null;
-  readonly published_at: string | null;
+  readonly study_date: string;
   readonly exported_at: string | null;
 }
 
 /** See `Ledger.history`. */
 export async function history(sql: Queryable, study: string): Promise<readonly StudyHistory[]> {
   const images = await sql<ImageRow[]>`
-    select image_id, slug, state, attempts, last_error, pseudo_study_uid, published_at, exported_at
+    select image_id, slug, study_date, state, attempts, last_error, pseudo_study_uid, exported_at
     from pixl_pipeline.image
     where accession_number = ${study} or pseudo_study_uid = ${study}
     order by image_id`;
@@ -23,11 +23,11 @@ export async function history(sql: Queryable, study: string): Promise<readonly S
   const [events, reports, transfers] = [await eventsOf(sql, ids), await reportsOf(sql, ids), await sentOf(sql, ids)];
   return images.map((image) => ({
     projectSlug: image.slug,
+    study_date: image.study_date,
     state: image.state,
     attempts: image.attempts,
     ...present("lastError", image.last_error),
     ...present("pseudo_study_uid", image.pseudo_study_uid),
-    ...present("publishedAt", image.published_at),
     ...present("exportedAt", image.exported_at),
     reports: of(image, reports),
     events: of(image, events),

@@ -16,6 +16,22 @@ export async function summary(sql: Queryable, projectSlug?: string): Promise<rea
   return rows.map(({ slug, ...row }) => ({ projectSlug: slug, ...row }));
 }
 
+/** See `Ledger.inHand`. */
+export async function inHand(sql: Queryable): Promise<Readonly<Record<StudyKind, number>>> {
+  const [row] = await sql<Record<StudyKind, number>[]>`
+    select
+      (select count(*) from pixl_pipeline.image where state = 'working' and lease_until >= now()) as image,
+      (select count(*) from pixl_pipeline.report where state = 'working' and lease_until >= now()) as report`;
+  return { image: row?.image ?? 0, report: row?.report ?? 0 };
+}
+
+/** See `Ledger.queues`. */
+export async function queues(sql: Queryable): Promise<readonly string[]> {
+  const rows = await sql<{ queue: string }[]>`
+    select queue from pixl_pipeline.queue union select queue from pixl_pipeline.rate_limit order by queue`;
+  return rows.map(({ queue }) => queue);
+}
+
 /** See `Ledger.failures`. */
 export async function failures(sql: Queryable, projectSlug: string): Promise<readonly FailureCount[]> {
   return await sql<{ kind: StudyKind; reason: string; count: number }[]>`

@@ -17,6 +17,12 @@ export interface StudyKey {
   readonly extract_generated_timestamp: string;
 }
 
+/** A study whose message became a dead letter. */
+export interface DeadStudy extends StudyKey {
+  /** When, ISO 8601. */
+  readonly diedAt: string;
+}
+
 /** A study that an extract asks for. */
 export interface Study extends StudyKey {
   /** The OMOP id of the procedure. */
@@ -36,7 +42,7 @@ export interface LedgerCall {
   /** Ends the wait with its reason. What the database has begun, it may still finish. */
   readonly signal?: AbortSignal;
   /** An open transaction to be part of. @default {the pool} */
-  readonly sql?: Queryable;
+  readonly transaction?: Queryable;
 }
 
 /** One extract of a project. */
@@ -51,8 +57,12 @@ export interface Extract {
   readonly extractTime: string;
   /** The extract's folder name. */
   readonly timeSlug: string;
+  /** How its tables lay in its folder, as `NewExtract.layout` said. */
+  readonly layout?: string;
   /** How many studies it asks for; 0 until all are registered. */
   readonly studies: number;
+  /** How many procedures are no study, by reason; empty until all are registered. */
+  readonly leftOut: Readonly<Record<string, number>>;
 }
 
 /** What {@linkcode Ledger.registerStudies} found. Together they are the studies that were given. */
@@ -180,6 +190,8 @@ export interface StateCount {
 export interface StudyHistory {
   /** The project's slug. */
   readonly projectSlug: string;
+  /** Day of the study, `YYYY-MM-DD`: tells studies of one accession number apart. */
+  readonly study_date: string;
   /** Of its images: `queued`, `working`, `done`, `exported` or `failed`. */
   readonly state: string;
   /** How often its images were asked for. */
@@ -188,13 +200,11 @@ export interface StudyHistory {
   readonly lastError?: string;
   /** Its pseudonym, once there is one. */
   readonly pseudo_study_uid?: string;
-  /** When a broker confirmed its message, as PostgreSQL writes it, in UTC; so are all times here. */
-  readonly publishedAt?: string;
-  /** When its images left. */
+  /** When its images left, as PostgreSQL writes it, in UTC; so are all times here. */
   readonly exportedAt?: string;
   /** Its radiology report, in each extract. */
   readonly reports: readonly ReportHistory[];
-  /** Every change of state, oldest first. */
+  /** Every publication and every change of state, oldest first. */
   readonly events: readonly StudyEvent[];
   /** Every file of it that left, oldest first. */
   readonly transfers: readonly StudyTransfer[];

@@ -1,26 +1,73 @@
+import { LeaseLostError } from "../errors.ts";
 import type { Queryable } from "../sql.ts";
-import type { KnownImage, PartNote, RecordedTransfer } from "./types.ts";
+import type { KnownImage, Lease, PartNote, RecordedTransfer } from "./types.ts";
 
-/** See `Ledger.findPart`. */
-export async function findPart(sql: Queryable, destination: string, path: string): Promise<PartNote | undefined> {
+/** SHA-256 of nothing. */
+const NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/** See `Ledger.claimUpload`. */
+export async function claimUpload(
+  sql: Queryable,
+  destination: string,
+  path: string,
+  name: string,
+  { owner, leaseMs }: Lease,
+): Promise<PartNote | undefined> {
   const [row] = await sql<PartNote[]>`
-    select name, source, bytes, sha256 from pixl_pipeline.upload_part
-    where destination = ${destination} and path = ${path}`;
+    insert into pixl_pipeline.upload_part as part
+      (destination, path, name, source, bytes, sha256, lease_owner, lease_until)
+    values (${destination}, ${path}, ${name}, '', 0, ${NOTHING}, ${owner}, now() + ${leaseMs} * interval '1 ms')
+    on conflict (destination, path) do update
+      set lease_owner = excluded.lease_owner, lease_until = excluded.lease_until
+      where part.lease_until is null or part.lease_until <= now() or part.lease_owner = excluded.lease_owner
+    returning name, source, bytes, sha256`;
   return row && { name: row.name, source: row.source, bytes: row.bytes, sha256: row.sha256 };
 }
 
+/** See `Ledger.renewUpload`. */
+export async function renewUpload(
+  sql: Queryable,
+  destination: string,
+  path: string,
+  { owner, leaseMs }: Lease,
+): Promise<void> {
+  const { count } = await sql`
+    update pixl_pipeline.upload_part set lease_until = now() + ${leaseMs} * interval '1 ms'
+    where destination = ${destination} and path = ${path} and lease_owner = ${owner}`;
+  if (count === 0) throw new LeaseLostError("upload", path, owner);
+}
+
 /** See `Ledger.notePart`. */
-export async function notePart(sql: Queryable, destination: string, path: string, part: PartNote): Promise<void> {
+export async function notePart(
+  sql: Queryable,
+  destination: string,
+  path: string,
+  part: PartNote,
+  owner: string,
+): Promise<void> {
   await sql`
-    insert into pixl_pipeline.upload_part (destination, path, name, source, bytes, sha256)
-    values (${destination}, ${path}, ${part.name}, ${part.source}, ${part.bytes}, ${part.sha256})
-    on conflict (destination, path) do update
-      set name = excluded.name, source = excluded.source, bytes = excluded.bytes, sha256 = excluded.sha256, noted_at = now()`;
+    update pixl_pipeline.upload_part
+    set name = ${part.name}, source = ${part.source}, bytes = ${part.bytes}, sha256 = ${part.sha256}, noted_at = now()
+    where destination = ${destination} and path = ${path} and lease_owner = ${owner}`;
+}
+
+/** See `Ledger.releaseUpload`. */
+export async function releaseUpload(
+  sql: Queryable,
+  destination: string,
+  path: string,
+  owner: string,
+): Promise<void> {
+  await sql`
+    update pixl_pipeline.upload_part set lease_owner = null, lease_until = null
+    where destination = ${destination} and path = ${path} and lease_owner = ${owner}`;
 }
 
 /** See `Ledger.forgetPart`. */
-export async function forgetPart(sql: Queryable, destination: string, path: string): Promise<void> {
-  await sql`delete from pixl_pipeline.upload_part where destination = ${destination} and path = ${path}`;
+export async function forgetPart(sql: Queryable, destination: string, path: string, owner: string): Promise<void> {
+  await sql`
+    delete from pixl_pipeline.upload_part
+    where destination = ${destination} and path = ${path} and lease_owner = ${owner}`;
 }
 
 /** See `Ledger.imagesOf`. */

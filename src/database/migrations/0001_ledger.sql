@@ -32,7 +32,12 @@ alter table pixl_pipeline.extract
   add column project_name text,
   add column extract_time text,
   add column time_slug text,
+  -- How its tables lay in its folder.
+  add column layout text,
+  -- Null until all are registered.
   add column studies integer,
+  -- Procedures that are no study, by reason.
+  add column left_out jsonb,
   add column registered_at timestamptz not null default now();
 alter table pixl_pipeline.image
   alter column image_id drop default,
@@ -104,9 +109,8 @@ alter table pixl_pipeline.extract
 alter table pixl_pipeline.image
   alter column slug set not null,
   alter column procedure_occurrence_id set not null,
-  add constraint image_state_is_known check (state in ('queued', 'working', 'done', 'exported', 'failed')),
-  add constraint image_is_leased_while_working check ((state = 'working') = (lease_owner is not null and lease_until is not null)),
-  add constraint image_has_a_pseudonym_when_done check (state not in ('done', 'exported') or pseudo_study_uid is not null),
+  -- Checked by check_added() instead, once a statement: a foreign key is checked row by row, at half the time of a registration.
+  drop constraint if exists image_extract_id_fkey,
   -- The accession number first, so that a study is found by it alone.
   add constraint image_is_one_study unique (accession_number, mrn, study_date, slug);
 create unique index image_is_one_pseudonym on pixl_pipeline.image (pseudo_study_uid, slug) where pseudo_study_uid is not null;
@@ -116,8 +120,8 @@ alter table pixl_pipeline.image set (fillfactor = 60);
 -- One row a study of an extract: each extract has the reports as they were for it.
 create table pixl_pipeline.report (
   report_id bigint generated always as identity primary key,
-  extract_id bigint not null references pixl_pipeline.extract,
-  image_id bigint not null references pixl_pipeline.image,
+  extract_id bigint not null,
+  image_id bigint not null,
   procedure_occurrence_id bigint not null,
   image_report text,
   state text not null default 'queued',
@@ -127,8 +131,6 @@ create table pixl_pipeline.report (
   lease_until timestamptz,
   published_at timestamptz,
   updated_at timestamptz not null default now(),
-  constraint report_state_is_known check (state in ('queued', 'working', 'done', 'failed')),
-  constraint report_is_leased_while_working check ((state = 'working') = (lease_owner is not null and lease_until is not null)),
   constraint report_is_one_study_of_an_extract unique (extract_id, image_id)
 );
 create index report_in_order on pixl_pipeline.report (extract_id, procedure_occurrence_id, report_id);
@@ -152,7 +154,7 @@ create index transfer_of_image on pixl_pipeline.transfer (image_id);
 
 create function pixl_pipeline.refuse_change() returns trigger language plpgsql set search_path = '' as $$
 begin
-  raise exception 'transfer rows are never changed' using errcode = 'PX001';
+  raise exception '% rows are never changed or removed: they are the record of what was done', tg_table_name using errcode = 'PX001';
 end
 $$;
 create trigger transfer_is_insert_only before update or delete or truncate on pixl_pipeline.transfer
@@ -161,7 +163,7 @@ create trigger transfer_is_insert_only before update or delete or truncate on pi
 -- The history of each study. `detail` never holds an identifier.
 create table pixl_pipeline.event (
   event_id bigint generated always as identity,
-  image_id bigint not null references pixl_pipeline.image,
+  image_id bigint not null,
   what text not null,
   at timestamptz not null default clock_timestamp(),
   consumer text,
@@ -171,26 +173,82 @@ create table pixl_pipeline.event (
 insert into pixl_pipeline.event (image_id, what, detail)
   select image_id, 'image adopted', state from pixl_pipeline.image order by image_id;
 
--- The one place that knows which state may follow which. `failed` may be worked on again: whoever sends the message anew wants that.
-create function pixl_pipeline.check_transition() returns trigger language plpgsql set search_path = '' as $$
+-- The one place that knows which state may follow which, and what each needs; it writes the event. It holds whatever program makes the change. All in one
+-- function, since a constraint or a condition of a trigger is prepared anew for each statement, which costs more than the rest of a change of state.
+-- `failed` may be worked on again: whoever sends the message anew wants that. `exported` may be set back when its file is found missing.
+create function pixl_pipeline.check_change() returns trigger language plpgsql as $$
 begin
-  if (old.state, new.state) not in (
-    ('queued', 'working'), ('queued', 'failed'), ('working', 'done'), ('working', 'queued'), ('working', 'failed'),
-    ('failed', 'queued'), ('failed', 'working'), ('done', 'exported')
-  ) then
-    raise exception '% cannot go from % to %', tg_table_name, old.state, new.state using errcode = 'PX001';
+  if old.state is distinct from new.state then
+    if not (case old.state
+      when 'queued' then new.state in ('working', 'failed')
+      when 'working' then new.state in ('queued', 'done', 'failed')
+      when 'failed' then new.state in ('queued', 'working')
+      when 'done' then tg_table_name = 'image' and new.state = 'exported'
+      when 'exported' then new.state in ('queued', 'done')
+      else false
+    end) then
+      raise exception '% cannot go from % to %', tg_table_name, old.state, new.state using errcode = 'PX001';
+    end if;
+    new.updated_at := now();
+    insert into pixl_pipeline.event (image_id, what, consumer, detail)
+      values (new.image_id, tg_table_name || ' ' || new.state, coalesce(new.lease_owner, old.lease_owner),
+        case when new.state in ('queued', 'failed') then new.last_error end);
   end if;
-  new.updated_at := now();
-  insert into pixl_pipeline.event (image_id, what, consumer, detail)
-    values (new.image_id, tg_table_name || ' ' || new.state, coalesce(new.lease_owner, old.lease_owner),
-      case when new.state in ('queued', 'failed') then new.last_error end);
+  if (new.state = 'working') <> (new.lease_owner is not null and new.lease_until is not null) then
+    raise exception '% has a lease while it is working, and only then', tg_table_name using errcode = 'PX001';
+  end if;
+  if new.published_at <> old.published_at or (new.published_at is not null and old.published_at is null) then
+    insert into pixl_pipeline.event (image_id, what) values (new.image_id, tg_table_name || ' published');
+  end if;
+  if new.state in ('done', 'exported') then
+    -- Two conditions, since each table knows only one of the columns.
+    if tg_table_name = 'image' then
+      if new.pseudo_study_uid is null then
+        raise exception 'image needs a pseudonym to be %', new.state using errcode = 'PX001';
+      end if;
+    elsif new.image_report is null then
+      raise exception 'report needs a text to be %', new.state using errcode = 'PX001';
+    end if;
+  end if;
   return new;
 end
 $$;
-create trigger image_transition before update of state on pixl_pipeline.image
-  for each row when (old.state is distinct from new.state) execute function pixl_pipeline.check_transition();
-create trigger report_transition before update of state on pixl_pipeline.report
-  for each row when (old.state is distinct from new.state) execute function pixl_pipeline.check_transition();
+create trigger image_change before update on pixl_pipeline.image
+  for each row execute function pixl_pipeline.check_change();
+create trigger report_change before update on pixl_pipeline.report
+  for each row execute function pixl_pipeline.check_change();
+
+-- What is added begins as queued and belongs to an extract, a report to an image too. Each row is looked up by key, however many there are.
+create function pixl_pipeline.check_added() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if exists (select from added a where a.state <> 'queued' or a.lease_owner is not null or a.lease_until is not null) then
+    raise exception '% begins as queued', tg_table_name using errcode = 'PX001';
+  end if;
+  if exists (select from (select distinct extract_id from added) a
+    where not exists (select from pixl_pipeline.extract e where e.extract_id = a.extract_id)) then
+    raise exception '% must belong to an extract that is there', tg_table_name using errcode = 'foreign_key_violation';
+  end if;
+  if tg_table_name = 'report' and exists (
+    select from added a where (select i.image_id from pixl_pipeline.image i where i.image_id = a.image_id) is null
+  ) then
+    raise exception 'report must belong to an image that is there' using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end
+$$;
+create trigger image_added after insert on pixl_pipeline.image referencing new table as added
+  for each statement execute function pixl_pipeline.check_added();
+create trigger report_added after insert on pixl_pipeline.report referencing new table as added
+  for each statement execute function pixl_pipeline.check_added();
+-- So what was found there stays there.
+create trigger extract_is_kept before update of extract_id or delete or truncate on pixl_pipeline.extract
+  for each statement execute function pixl_pipeline.refuse_change();
+create trigger image_is_kept before update of image_id, extract_id or delete or truncate on pixl_pipeline.image
+  for each statement execute function pixl_pipeline.refuse_change();
+create trigger report_is_kept before update of report_id, extract_id, image_id or delete or truncate on pixl_pipeline.report
+  for each statement execute function pixl_pipeline.refuse_change();
+create trigger event_is_insert_only before update or delete or truncate on pixl_pipeline.event
+  for each statement execute function pixl_pipeline.refuse_change();
 
 -- Rates that were set while running, so that a restart keeps them. In studies a second.
 create table pixl_pipeline.rate_limit (

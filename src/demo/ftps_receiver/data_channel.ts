@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import type { SecureContext } from "node:tls";
 import { Reply } from "./reply.ts";
 import { secured } from "./secure.ts";
+import { Incoming } from "./transfer.ts";
 
 /** Time for the client to connect and to negotiate TLS, in milliseconds. */
 const CONNECT_MS = 10_000;
@@ -14,12 +15,20 @@ const STALL_MS = 30_000;
 export interface DataChannelRules {
   /** Address to listen on. */
   readonly host: string;
+  /** First and last port to listen on. */
+  readonly passivePorts: readonly [number, number];
   /** The client's address: nobody else may connect (RFC 2577 section 4). */
   readonly client: string;
   /** Certificate and key. */
   readonly context: SecureContext;
   /** Whether it must resume the control connection's session. */
   readonly requireReuse: boolean;
+}
+
+/** A data connection that was accepted. */
+export interface DataConnection {
+  readonly socket: Socket;
+  readonly incoming: Incoming;
 }
 
 /** The port that is open for the next transfer, and the one connection that comes in by it. */
@@ -48,16 +57,24 @@ export class DataChannel implements AsyncDisposable {
 
   /** Opens a port. */
   static async open(rules: DataChannelRules): Promise<DataChannel> {
-    const server = createServer({ pauseOnConnect: true });
-    server.listen(0, rules.host);
-    await once(server, "listening");
-    return new DataChannel(server, rules);
+    const [first, last] = rules.passivePorts;
+    for (let port = first;; port++) {
+      const server = createServer({ pauseOnConnect: true });
+      try {
+        server.listen(port, rules.host);
+        await once(server, "listening");
+        return new DataChannel(server, rules);
+      } catch {
+        if (port >= last) throw new Reply(425, "No port is free.");
+      }
+    }
   }
 
   /** Waits for the client's connection and makes it secure. @throws {Reply} If there is none, or not by the rules. */
-  async accept(): Promise<Socket> {
+  async accept(): Promise<DataConnection> {
     const plain = await inTime(this.#incoming, 425, "No data connection.");
     const socket = this.#keep(secured(plain, this.#rules.context));
+    const incoming = new Incoming(socket);
     const failed = once(socket, "close").then(() => {
       throw new Reply(522, "TLS negotiation failed.");
     });
@@ -66,7 +83,7 @@ export class DataChannel implements AsyncDisposable {
       throw new Reply(522, "SSL connection failed: session reuse required.");
     }
     socket.setTimeout(STALL_MS, () => socket.destroy());
-    return socket;
+    return { socket, incoming };
   }
 
   /** Ends what is going on. */

@@ -4,11 +4,11 @@ import { lstat, mkdir, open, rename, rmdir, unlink } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { DataChannel } from "./data_channel.ts";
+import { DataChannel, type DataConnection } from "./data_channel.ts";
 import { list, listLine, machineLine, timeValue } from "./listing.ts";
 import { Reply } from "./reply.ts";
 import type { Session } from "./session.ts";
-import { receive, send } from "./transfer.ts";
+import { send } from "./transfer.ts";
 import { VirtualFolder } from "./virtual_folder.ts";
 
 type Command = (argument: string) => Promise<void> | void;
@@ -87,7 +87,7 @@ export class FileCommands {
       const start = this.#offset;
       await this.#file(path);
       const local = await this.#folder.local(path);
-      await this.#transfer((data) => send(createReadStream(local, { start }), data));
+      await this.#transfer(({ socket }) => send(createReadStream(local, { start }), socket));
     },
     MLSD: (path) => this.#list(path, machineLine, "type=cdir; ."),
     LIST: (path) => this.#list(path.replace(/^-\S+ ?/, ""), listLine, "total 0"),
@@ -134,8 +134,7 @@ export class FileCommands {
 
   async #listen(): Promise<DataChannel> {
     await this.#channel?.[Symbol.asyncDispose]();
-    const { host, context, requireReuse } = this.#session;
-    this.#channel = await DataChannel.open({ host, context, requireReuse, client: this.#control.remoteAddress ?? "" });
+    this.#channel = await DataChannel.open({ ...this.#session, client: this.#control.remoteAddress ?? "" });
     if (this.#control.destroyed) this.abort();
     return this.#channel;
   }
@@ -144,8 +143,8 @@ export class FileCommands {
     let position = append ? null : this.#offset;
     const file = await open(await this.#folder.local(path), append ? "a" : position === 0 ? "w" : "r+", 0o600);
     try {
-      await this.#transfer((data) =>
-        receive(data, (chunk) => {
+      await this.#transfer(({ incoming }) =>
+        incoming.readTo((chunk) => {
           for (let done = 0; done < chunk.length;) {
             const written = writeSync(file.fd, chunk, done, chunk.length - done, position);
             done += written;
@@ -160,11 +159,11 @@ export class FileCommands {
 
   async #list(path: string, line: (name: string, file: Stats) => string, first: string): Promise<void> {
     const text = await list(await this.#folder.local(path), line, first);
-    await this.#transfer((data) => send(Readable.from([text]), data));
+    await this.#transfer(({ socket }) => send(Readable.from([text]), socket));
   }
 
   /** Answers 150 before TLS is negotiated, as clients expect, and 226 only when all is done. */
-  async #transfer(run: (data: Socket) => Promise<void>): Promise<void> {
+  async #transfer(run: (data: DataConnection) => Promise<void>): Promise<void> {
     if (!this.isProtected) throw new Reply(521, "Say PROT P first.");
     await using channel = this.#channel;
     this.#channel = channel;

@@ -25,6 +25,8 @@ export interface FtpsReceiverOptions {
   readonly requireReuse?: boolean;
   /** Address to listen on. @default {"127.0.0.1"} */
   readonly host?: string;
+  /** First and last port for data connections, for firewalls. @default {[0, 0]} Any that is free. */
+  readonly passivePorts?: readonly [number, number];
   /** Port of the control connection; 0 takes a free one. @default {0} */
   readonly port?: number;
 }
@@ -50,7 +52,7 @@ export class FtpsReceiver implements AsyncDisposable {
    * @throws If the folder is not there, the certificate cannot be read or the port is taken.
    */
   static async listen(options: FtpsReceiverOptions): Promise<FtpsReceiver> {
-    const { user, password, mode, requireReuse = true, host = "127.0.0.1", port = 0 } = options;
+    const { user, password, mode, requireReuse = true, host = "127.0.0.1", port = 0, passivePorts = [0, 0] } = options;
     const root = await realpath(options.root);
     // Not TLS 1.3: clients that only send leave its session tickets unread, so their close becomes a reset that loses the end of what they sent; and
     // Deno 2.9 reports a reset as a clean end.
@@ -60,7 +62,7 @@ export class FtpsReceiver implements AsyncDisposable {
     const server = createServer({ noDelay: true }, (socket: Socket) => {
       const connection = new ControlConnection(
         mode === "implicit" ? secured(socket, context) : socket,
-        { root, user, password, context, requireReuse, host, encrypted: mode === "implicit" },
+        { root, user, password, context, requireReuse, host, passivePorts, encrypted: mode === "implicit" },
       );
       connections.add(connection);
       connection.closed.then(() => connections.delete(connection));

@@ -14,4 +14,6 @@ export interface Session {
   readonly requireReuse: boolean;
   /** Address to listen on for data connections. */
   readonly host: string;
+  /** First and last port for data connections. */
+  readonly passivePorts: readonly [number, number];
 }

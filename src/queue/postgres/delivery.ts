@@ -1,44 +1,54 @@
-import type { Delivery } from "../broker.ts";
-import { deliveryLost } from "./errors.ts";
-import type { Leases } from "./leases.ts";
-import type { LeasedRow, MessageTable } from "./message_table.ts";
+import type postgres from "postgres";
+import type { Delivery, Effect, Priority } from "../broker.ts";
+import { deliveryLost, queueError } from "./errors.ts";
+import type { Held, Leases } from "./leases.ts";
+import type { MessageTable } from "./message_table.ts";
+import { keptMessage, type LeasedRow } from "./rows.ts";
+import { transact } from "./transaction.ts";
+
+/** What a delivery needs of its broker. */
+export interface DeliveryContext {
+  readonly sql: postgres.Sql;
+  readonly table: MessageTable;
+  readonly leases: Leases;
+  /** Tells who waits that the message is back. Never rejects. */
+  readonly wake: () => Promise<void>;
+}
 
 /** A row of the message table in hand. */
 export class PostgresDelivery implements Delivery {
+  readonly messageId: string;
+  readonly body: Uint8Array;
+  readonly attempt: number;
+  declare readonly priority?: Priority;
+  declare readonly traceparent?: string;
+  declare readonly publishedAt?: string;
   readonly lost: AbortSignal;
   readonly #row: LeasedRow;
-  readonly #table: MessageTable;
-  readonly #leases: Leases;
-  readonly #wake: () => void;
+  readonly #context: DeliveryContext;
 
-  /** @param since When the claim was sent, on `performance.now()`'s clock. @param wake Tells who waits that the message is back. */
-  constructor(row: LeasedRow, table: MessageTable, leases: Leases, since: number, wake: () => void) {
+  /** @param since When the claim was sent, on `performance.now()`'s clock. */
+  constructor(row: LeasedRow, since: number, context: DeliveryContext) {
+    const { messageId, body, attempt, priority, traceparent, publishedAt } = keptMessage(row);
+    this.messageId = messageId;
+    this.body = body;
+    this.attempt = attempt;
+    if (priority !== undefined) this.priority = priority;
+    if (traceparent !== undefined) this.traceparent = traceparent;
+    if (publishedAt !== undefined) this.publishedAt = publishedAt;
     this.#row = row;
-    this.#table = table;
-    this.#leases = leases;
-    this.#wake = wake;
-    this.lost = leases.keep(row, since);
+    this.#context = context;
+    this.lost = context.leases.keep(row, since);
   }
 
-  get messageId(): string {
-    return this.#row.name;
-  }
-
-  get body(): Uint8Array {
-    return this.#row.body;
-  }
-
-  get attempt(): number {
-    return this.#row.attempt;
-  }
-
-  acknowledge(): Promise<void> {
-    return this.#answer(() => this.#table.delete(this.#row));
+  async acknowledge(effect?: Effect): Promise<void> {
+    if (effect !== undefined) return await this.#acknowledgeWith(effect);
+    await this.#answer(() => this.#context.table.delete(this.#row));
   }
 
   async release(): Promise<void> {
-    await this.#answer(() => this.#table.release([this.#row]));
-    this.#wake();
+    await this.#answer(() => this.#context.table.release([this.#row]));
+    await this.#context.wake();
   }
 
   async requeue(delayMs: number): Promise<void> {
@@ -49,8 +59,8 @@ export class PostgresDelivery implements Delivery {
     await this.#postpone(delayMs, 1);
   }
 
-  deadLetter(reason: string): Promise<void> {
-    return this.#answer(() => this.#table.bury(this.#row, reason));
+  async deadLetter(reason: string, errorClass?: string): Promise<void> {
+    await this.#answer(() => this.#context.table.bury(this.#row, reason, errorClass));
   }
 
   async #postpone(delayMs: number, attempts: number): Promise<void> {
@@ -59,12 +69,12 @@ export class PostgresDelivery implements Delivery {
         `Cannot put the message back as 'delayMs' must be a finite number of at least 0: current value is ${delayMs}`,
       );
     }
-    await this.#answer(() => this.#table.postpone(this.#row, delayMs, attempts));
-    if (delayMs === 0) this.#wake();
+    await this.#answer(() => this.#context.table.postpone(this.#row, delayMs, attempts));
+    if (delayMs === 0) await this.#context.wake();
   }
 
   async #answer(statement: () => Promise<number>): Promise<void> {
-    if (!this.#leases.drop(this.#row)) throw deliveryLost();
+    this.#take();
     let rows: number;
     try {
       rows = await statement();
@@ -73,5 +83,41 @@ export class PostgresDelivery implements Delivery {
       throw deliveryLost(error);
     }
     if (rows === 0) throw deliveryLost();
+  }
+
+  /**
+   * The row is deleted first: that shows that it is ours, and its lock keeps it so, even when the lease runs out, until the transaction ends. So the lease
+   * is not renewed meanwhile.
+   */
+  async #acknowledgeWith(effect: Effect): Promise<void> {
+    const { sql, table, leases } = this.#context;
+    const held = this.#take();
+    let ours = true;
+    let effected = false;
+    let problem: { readonly error: unknown } | undefined;
+    try {
+      await transact(sql, async (transaction) => {
+        ours = await table.delete(this.#row, transaction) === 1;
+        if (!ours) throw deliveryLost();
+        try {
+          await effect(transaction);
+          effected = true;
+        } catch (error) {
+          problem = { error };
+          throw error;
+        }
+      });
+    } catch (error) {
+      // Of a commit that was cut off nobody knows.
+      if (!ours || effected) throw deliveryLost(error);
+      await leases.resume(held);
+      throw problem?.error === error ? error : queueError("acknowledge the message", error);
+    }
+  }
+
+  #take(): Held {
+    const held = this.#context.leases.drop(this.#row);
+    if (held === undefined) throw deliveryLost();
+    return held;
   }
 }

@@ -21,6 +21,10 @@ export function queueError(action: string, cause: unknown): PixlError {
       { cause },
     );
   }
+  // Classes 22 data exception and 23 integrity constraint violation.
+  if (/^2[23]...$/.test(code)) {
+    return new QueueError("broker-refused", `Cannot ${action}: the database does not take a value of it`, { cause });
+  }
   return new QueueError("broker-unreachable", `Cannot ${action}: the database does not answer, try again`, { cause });
 }
 

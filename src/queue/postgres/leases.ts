@@ -1,8 +1,10 @@
 import { deadline } from "@std/async";
 import { deliveryLost } from "./errors.ts";
-import { type LeaseKey, leaseKey, type MessageTable } from "./message_table.ts";
+import type { MessageTable } from "./message_table.ts";
+import { type LeaseKey, leaseKey } from "./rows.ts";
 
-interface Held extends LeaseKey {
+/** A message that is looked after. */
+export interface Held extends LeaseKey {
   readonly lost: AbortController;
   /** On `performance.now()`'s clock: before this nobody else can have it. */
   safeUntil: number;
@@ -15,6 +17,7 @@ export class Leases {
   readonly #held = new Map<string, Held>();
   #timer: ReturnType<typeof setInterval> | undefined;
   #renewing = false;
+  #closed = false;
 
   constructor(table: MessageTable, leaseMs: number) {
     this.#table = table;
@@ -25,14 +28,14 @@ export class Leases {
   keep(key: LeaseKey, since: number): AbortSignal {
     const lost = new AbortController();
     const { message_id, lease } = key;
-    this.#held.set(leaseKey(key), { message_id, lease, lost, safeUntil: since + this.#leaseMs });
-    this.#timer ??= setInterval(() => void this.#tick(), this.#tickMs);
+    this.#hold({ message_id, lease, lost, safeUntil: since + this.#leaseMs });
     return lost.signal;
   }
 
-  /** Stops looking after it, for whoever answers it. @returns Whether it was still held. */
-  drop(key: LeaseKey): boolean {
-    const held = this.#held.delete(leaseKey(key));
+  /** Stops looking after it, for whoever answers it. @returns What was held, if it still was. */
+  drop(key: LeaseKey): Held | undefined {
+    const held = this.#held.get(leaseKey(key));
+    this.#held.delete(leaseKey(key));
     if (this.#held.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -40,11 +43,33 @@ export class Leases {
     return held;
   }
 
+  /** Looks after a message again that was not answered after all, unless somebody has taken it meanwhile. Never rejects. */
+  async resume(held: Held): Promise<void> {
+    this.#hold(held);
+    if (this.#closed) return void await this.#table.release([held]).catch(() => {});
+    const start = performance.now();
+    const renewed = await this.#renew([held]).catch(() => undefined);
+    if (renewed === undefined) return;
+    if (renewed.has(leaseKey(held))) held.safeUntil = start + this.#leaseMs;
+    else this.#lose(held);
+  }
+
   /** Stops looking after all; they count as lost. @returns What was held. */
   dropAll(): LeaseKey[] {
+    this.#closed = true;
     const all = [...this.#held.values()];
     for (const held of all) this.#lose(held);
     return all;
+  }
+
+  #hold(held: Held): void {
+    if (this.#closed) return held.lost.abort(deliveryLost());
+    this.#held.set(leaseKey(held), held);
+    this.#timer ??= setInterval(() => void this.#tick(), this.#tickMs);
+  }
+
+  #renew(asked: readonly LeaseKey[]): Promise<ReadonlySet<string>> {
+    return deadline(this.#table.renew(asked, this.#leaseMs), this.#tickMs);
   }
 
   get #tickMs(): number {
@@ -58,7 +83,7 @@ export class Leases {
     this.#renewing = true;
     const start = performance.now();
     try {
-      const renewed = await deadline(this.#table.renew(asked, this.#leaseMs), this.#tickMs);
+      const renewed = await this.#renew(asked);
       for (const held of asked) {
         if (renewed.has(leaseKey(held))) held.safeUntil = start + this.#leaseMs;
         else this.#lose(held);
@@ -73,6 +98,6 @@ export class Leases {
 
   #lose(held: Held): void {
     // Not there any more: it was answered while the renewal was on its way.
-    if (this.drop(held)) held.lost.abort(deliveryLost());
+    if (this.drop(held) !== undefined) held.lost.abort(deliveryLost());
   }
 }

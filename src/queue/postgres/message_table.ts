@@ -1,25 +1,11 @@
 import type postgres from "postgres";
-import type { OutgoingMessage, QueueDepth } from "../broker.ts";
+import type { OutgoingMessage } from "../broker.ts";
 import { queueMissing } from "./errors.ts";
-
-/** A row in hand. */
-export interface LeasedRow {
-  /** Its key. */
-  readonly message_id: number;
-  /** The lease that it was taken under; see {@linkcode MessageTable.claim}. */
-  readonly lease: string;
-  /** The publisher's id. */
-  readonly name: string;
-  readonly body: Uint8Array;
-  readonly attempt: number;
-}
-
-/** Which row under which lease. */
-export type LeaseKey = Pick<LeasedRow, "message_id" | "lease">;
+import { type LeasedRow, type LeaseKey, leaseKey } from "./rows.ts";
 
 const MAX_REASON = 1_000;
 
-/** The statements on the queue's tables. Each is one statement, so that each is whole or nothing. */
+/** The statements that publish, take and answer messages. Each is one statement, so that each is whole or nothing. */
 export class MessageTable {
   readonly #sql: postgres.Sql;
 
@@ -27,24 +13,18 @@ export class MessageTable {
     this.#sql = sql;
   }
 
-  async declare(queue: string): Promise<void> {
-    await this.#sql`insert into pixl_pipeline.queue (queue) values (${queue}) on conflict do nothing`;
-  }
-
-  async check(queue: string): Promise<void> {
-    const rows = await this.#sql`select from pixl_pipeline.queue where queue = ${queue}`;
-    if (rows.length === 0) throw queueMissing(queue);
-  }
-
   async insert(queue: string, messages: readonly OutgoingMessage[]): Promise<void> {
     const { count } = await this.#sql`
-      insert into pixl_pipeline.message (queue, name, body)
-      select queue, name, decode(body, 'base64')
+      insert into pixl_pipeline.message (queue, name, body, priority, traceparent, attempt)
+      select queue, name, decode(body, 'base64'), priority::integer, traceparent, attempt::integer
       from pixl_pipeline.queue
       cross join unnest(
         ${messages.map(({ messageId }) => withoutNul(messageId))}::text[],
-        ${messages.map(({ body }) => body.toBase64())}::text[]
-      ) with ordinality as message (name, body, place)
+        ${messages.map(({ body }) => body.toBase64())}::text[],
+        ${messages.map(({ priority = 0 }) => String(priority))}::text[],
+        ${messages.map(({ traceparent = null }) => traceparent)}::text[],
+        ${messages.map(({ attempt = 1 }) => String(attempt))}::text[]
+      ) with ordinality as message (name, body, priority, traceparent, attempt, place)
       where queue = ${queue}
       order by place`;
     if (count !== messages.length) throw queueMissing(queue);
@@ -55,33 +35,44 @@ export class MessageTable {
    * round for ever.
    *
    * @param lease Names this very call, so that one owner's earlier lease on the same message is told from the later.
+   * @param consumer Takes nothing unless this subscription is the active one.
    */
-  async claim(queue: string, lease: string, leaseMs: number, limit: number): Promise<LeasedRow[]> {
+  async claim(
+    queue: string,
+    lease: string,
+    leaseMs: number,
+    limit: number,
+    consumer?: string,
+  ): Promise<LeasedRow[]> {
+    const allowed = consumer === undefined ? this.#sql`true` : this.#sql`
+      exists (select from pixl_pipeline.consumer where queue = ${queue} and owner = ${consumer} and active and until >= now())`;
     return await this.#sql<LeasedRow[]>`
       with abandoned as (
         select message_id from pixl_pipeline.message
-        where queue = ${queue} and lease_until < now()
+        where queue = ${queue} and dead_at is null and lease_until < now() and available_at <= now() and ${allowed}
         order by lease_until
         limit ${limit}
         for update skip locked
       ), waiting as (
         select message_id from pixl_pipeline.message
-        where queue = ${queue} and lease_until is null and dead_at is null and available_at <= now()
+        where queue = ${queue} and lease_until is null and dead_at is null and available_at <= now() and ${allowed}
         order by priority desc, available_at, message_id
         limit ${limit}
         for update skip locked
       ), claimed as (
         update pixl_pipeline.message m
         set lease_owner = ${lease}, lease_until = now() + ${leaseMs}::float8 * interval '1 millisecond',
-          attempt = attempt + (m.lease_until is not null)::integer
+          attempt = attempt + (m.lease_until is not null and not m.shown)::integer, shown = false
         where m.message_id = any (array(
           select message_id from (select 1, message_id from abandoned union all select 2, message_id from waiting) both_kinds
           limit ${limit}
         ))
         returning m.*
       )
-      select message_id, lease_owner as lease, name, body, attempt from claimed
-      order by priority desc, available_at, message_id`;
+      select message_id, lease_owner as lease, name, body, attempt, priority, traceparent,
+        to_char(published_at at time zone 'UTC', ${ISO}) as published_at
+      from claimed
+      order by claimed.priority desc, claimed.available_at, message_id`;
   }
 
   /** Extends leases. @returns The keys of those that are still held. */
@@ -89,7 +80,7 @@ export class MessageTable {
     const rows = await this.#sql<LeaseKey[]>`
       update pixl_pipeline.message m
       set lease_until = now() + ${leaseMs}::float8 * interval '1 millisecond'
-      from ${this.#keys(held)}
+      from ${leaseKeys(this.#sql, held)}
       where m.message_id = held.message_id and m.lease_owner = held.lease
       returning m.message_id, m.lease_owner as lease`;
     return new Set(rows.map(leaseKey));
@@ -99,14 +90,15 @@ export class MessageTable {
   async release(held: readonly LeaseKey[]): Promise<number> {
     const { count } = await this.#sql`
       update pixl_pipeline.message m
-      set lease_owner = null, lease_until = null
-      from ${this.#keys(held)}
+      set lease_owner = null, lease_until = null, shown = false
+      from ${leaseKeys(this.#sql, held)}
       where m.message_id = held.message_id and m.lease_owner = held.lease`;
     return count;
   }
 
-  async delete({ message_id, lease }: LeaseKey): Promise<number> {
-    const { count } = await this.#sql`
+  /** @param sql The transaction that it belongs to, if any. */
+  async delete({ message_id, lease }: LeaseKey, sql: postgres.ISql = this.#sql): Promise<number> {
+    const { count } = await sql`
       delete from pixl_pipeline.message where message_id = ${message_id} and lease_owner = ${lease}`;
     return count;
   }
@@ -120,52 +112,33 @@ export class MessageTable {
     return count;
   }
 
-  async bury({ message_id, lease }: LeaseKey, reason: string): Promise<number> {
+  async bury({ message_id, lease }: LeaseKey, reason: string, errorClass?: string): Promise<number> {
     const { count } = await this.#sql`
       update pixl_pipeline.message
-      set lease_owner = null, lease_until = null, dead_at = now(), reason = ${withoutNul(reason).slice(0, MAX_REASON)}
+      set lease_owner = null, lease_until = null, dead_at = now(), reason = ${shortened(reason)},
+        error_class = ${errorClass === undefined ? null : shortened(errorClass)}
       where message_id = ${message_id} and lease_owner = ${lease}`;
     return count;
   }
-
-  async depth(queue: string): Promise<QueueDepth> {
-    const [depth] = await this.#sql<(QueueDepth & { inHand: number })[]>`
-      select
-        count(*) filter (where dead_at is null and available_at <= now() and (lease_until is null or lease_until < now())) as ready,
-        count(*) filter (where dead_at is null and lease_until is null and available_at > now()) as delayed,
-        count(*) filter (where lease_until >= now()) as "inHand",
-        count(*) filter (where dead_at is not null) as dead
-      from pixl_pipeline.queue left join pixl_pipeline.message using (queue)
-      where queue = ${queue}
-      group by queue`;
-    if (depth === undefined) throw queueMissing(queue);
-    const { ready, delayed, inHand, dead } = depth;
-    return { ready, delayed, inHand, dead };
-  }
-
-  async purge(queue: string): Promise<number> {
-    await this.check(queue);
-    const { count } = await this.#sql`
-      delete from pixl_pipeline.message
-      where queue = ${queue} and dead_at is null and (lease_until is null or lease_until < now())`;
-    return count;
-  }
-
-  #keys(held: readonly LeaseKey[]) {
-    return this.#sql`
-      unnest(
-        ${held.map(({ message_id }) => String(message_id))}::text[]::bigint[],
-        ${held.map(({ lease }) => lease)}::text[]
-      ) as held (message_id, lease)`;
-  }
 }
 
-/** One text for both parts. */
-export function leaseKey({ message_id, lease }: LeaseKey): string {
-  return `${message_id} ${lease}`;
+/** How {@linkcode MessageRow} has its times, for `to_char`. */
+export const ISO = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"';
+
+/** The keys as a table `held (message_id, lease)`. */
+export function leaseKeys(sql: postgres.Sql, held: readonly LeaseKey[]): postgres.PendingQuery<postgres.Row[]> {
+  return sql`
+    unnest(
+      ${held.map(({ message_id }) => String(message_id))}::text[]::bigint[],
+      ${held.map(({ lease }) => lease)}::text[]
+    ) as held (message_id, lease)`;
 }
 
 /** PostgreSQL's text takes no NUL. */
 function withoutNul(text: string): string {
   return text.replaceAll("\0", "\ufffd");
+}
+
+function shortened(text: string): string {
+  return withoutNul(text).slice(0, MAX_REASON);
 }

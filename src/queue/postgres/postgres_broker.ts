@@ -1,36 +1,57 @@
-import { abortable, deadline } from "@std/async";
+import { deadline } from "@std/async";
 import type postgres from "postgres";
 import type {
   Abortable,
   Broker,
+  KeptMessage,
   OutgoingMessage,
   PublishOptions,
   QueueDepth,
   SubscribeOptions,
   Subscription,
+  Verdict,
+  WalkOptions,
 } from "../broker.ts";
+import { Consumers, type Registration } from "./consumers.ts";
 import { PostgresDelivery } from "./delivery.ts";
 import { closed, queueError } from "./errors.ts";
 import { Leases } from "./leases.ts";
+import { Listener } from "./listener.ts";
 import { MessageTable } from "./message_table.ts";
 import { publishBatches } from "./publish.ts";
+import { QueueTable } from "./queue_table.ts";
 import { PostgresSubscription } from "./subscription.ts";
+import { walk } from "./walk.ts";
 
 /** How a {@linkcode PostgresBroker} takes messages. */
 export interface PostgresBrokerOptions {
   /**
-   * How long a message is ours without a sign of life, in milliseconds; renewed three times in that time while it is in hand. After a crash its
-   * messages come back when it has passed, as the next attempt. @default {30_000}
+   * How long a message, or the place of the one active subscription, is ours without a sign of life, in milliseconds; renewed three times in that time
+   * while it is in hand. After a crash its messages come back when it has passed, as the next attempt. @default {30_000}
    */
   readonly leaseMs?: number;
-  /** Longest pause between two looks of a waiting `next()`, in milliseconds. What this very broker publishes is seen at once. @default {250} */
+  /**
+   * Whether what is published or handed back is told to waiting `next()`s of other processes at once, by LISTEN and NOTIFY. For a server: it costs
+   * a connection. The embedded database passes nothing on. @default {false}
+   */
+  readonly listen?: boolean;
+  /**
+   * Longest pause between two looks of a waiting `next()`, in milliseconds: so late may be what its delay or its dead consumer gives back, and, unless
+   * it listens, what another process published. What this very broker publishes is seen at once. @default {250, with `listen` 1_000}
+   */
   readonly pollMs?: number;
-  /** Shown in the table beside the messages in hand. @default {a random UUID} */
+  /** Shown in the tables beside the messages in hand and the subscriptions. @default {a random UUID} */
   readonly owner?: string;
 }
 
-/** Time allowed to handing back what is in hand. */
+/** Time allowed to handing back what is in hand, in milliseconds. */
 const CLOSE_MS = 5_000;
+
+/** Time allowed to a call, in milliseconds. What it has begun, the server may still finish. */
+const CALL_MS = 60_000;
+
+/** After a larger publication the planner is told how much there is. */
+const BULK = 10_000;
 
 /**
  * A broker in PostgreSQL's tables, on a server or embedded: for where no RabbitMQ is installed. Made by `migrate` of `@pixl/core/database`.
@@ -38,13 +59,17 @@ const CLOSE_MS = 5_000;
  * A message in hand is leased: it stays in the table, and comes back if its consumer dies. All times are the server's, so clocks need not agree.
  */
 export class PostgresBroker implements Broker {
+  readonly #sql: postgres.Sql;
   readonly #table: MessageTable;
+  readonly #queues: QueueTable;
   readonly #leases: Leases;
+  readonly #consumers: Consumers;
+  readonly #listener: Listener | undefined;
   readonly #leaseMs: number;
   readonly #pollMs: number;
   readonly #owner: string;
   readonly #subscriptions = new Map<PostgresSubscription, string>();
-  #claims = 0;
+  #leasesGiven = 0;
   #closing: Promise<void> | undefined;
 
   /**
@@ -55,15 +80,19 @@ export class PostgresBroker implements Broker {
    * @throws {RangeError} If a time is not positive.
    */
   constructor(sql: postgres.Sql, options: PostgresBrokerOptions = {}) {
-    const { leaseMs = 30_000, pollMs = 250, owner = crypto.randomUUID() } = options;
+    const { leaseMs = 30_000, listen = false, pollMs = listen ? 1_000 : 250, owner = crypto.randomUUID() } = options;
     for (const [name, value] of Object.entries({ leaseMs, pollMs })) {
       if (value > 0 && value < 2 ** 31) continue;
       throw new RangeError(
         `Cannot make a broker as '${name}' must be positive and below 2^31: current value is ${value}`,
       );
     }
+    this.#sql = sql;
     this.#table = new MessageTable(sql);
+    this.#queues = new QueueTable(sql);
     this.#leases = new Leases(this.#table, leaseMs);
+    this.#listener = listen ? new Listener(sql, (queue) => this.#wake(queue)) : undefined;
+    this.#consumers = new Consumers(sql, leaseMs, async () => await this.#listener?.tell(""));
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
     this.#owner = owner;
@@ -71,7 +100,7 @@ export class PostgresBroker implements Broker {
 
   /** Makes the queue known. Its tables must be there. */
   declare(queue: string, options: Abortable = {}): Promise<void> {
-    return this.#call(`declare the queue '${queue}'`, () => this.#table.declare(queue), options);
+    return this.#call(`declare the queue '${queue}'`, () => this.#queues.declare(queue), options);
   }
 
   /** As the interface says; up to 1,000 messages a statement, each statement whole or nothing. */
@@ -81,28 +110,45 @@ export class PostgresBroker implements Broker {
     options: PublishOptions = {},
   ): Promise<number> {
     this.#check(options);
-    return await publishBatches(queue, messages, options, async (batch) => {
+    const stored = await publishBatches(queue, messages, options, async (batch) => {
       if (this.#closing !== undefined) throw closed("broker");
       await this.#table.insert(queue, batch);
-      this.#wake(queue);
+      await this.#tell(queue);
     });
+    if (stored > BULK) await deadline(this.#queues.analyze(), CALL_MS).catch(() => {});
+    return stored;
   }
 
   /** As the interface says. */
   async subscribe(queue: string, options: SubscribeOptions = {}): Promise<Subscription> {
-    const { prefetch = 0 } = options;
+    const { prefetch = 0, singleActive = false, signal } = options;
     if (!Number.isSafeInteger(prefetch) || prefetch < 0) {
       throw new RangeError(
         `Cannot subscribe as 'prefetch' must be a whole number of at least 0: current value is ${prefetch}`,
       );
     }
-    await this.#call(`subscribe to the queue '${queue}'`, () => this.#table.check(queue), options);
-    this.#check(options);
+    const registration: Registration = { queue, owner: this.#nextLease() };
+    try {
+      await this.#call(`subscribe to the queue '${queue}'`, async () => {
+        await this.#queues.check(queue);
+        signal?.throwIfAborted();
+        await this.#consumers.add(registration);
+      }, options);
+      this.#check(options);
+    } catch (error) {
+      await this.#consumers.remove(registration);
+      throw error;
+    }
+    this.#listener?.start();
     const subscription = new PostgresSubscription({
       pollMs: this.#pollMs,
       prefetch,
-      claim: (limit) => this.#claim(queue, limit),
-      onClose: () => this.#subscriptions.delete(subscription),
+      claim: (limit) => this.#claim(registration, singleActive, limit),
+      onClose: async () => {
+        this.#subscriptions.delete(subscription);
+        await this.#consumers.remove(registration);
+        if (singleActive) await this.#tell(queue);
+      },
     });
     this.#subscriptions.set(subscription, queue);
     return subscription;
@@ -110,12 +156,42 @@ export class PostgresBroker implements Broker {
 
   /** As the interface says. A message whose lease ran out is ready. */
   depth(queue: string, options: Abortable = {}): Promise<QueueDepth> {
-    return this.#call(`count the queue '${queue}'`, () => this.#table.depth(queue), options);
+    return this.#call(`count the queue '${queue}'`, () => this.#queues.depth(queue), options);
+  }
+
+  /** As the interface says. */
+  age(queue: string, options: Abortable = {}): Promise<number | undefined> {
+    return this.#call(`look into the queue '${queue}'`, () => this.#queues.age(queue), options);
   }
 
   /** As the interface says. */
   purge(queue: string, options: Abortable = {}): Promise<number> {
-    return this.#call(`purge the queue '${queue}'`, () => this.#table.purge(queue), options);
+    return this.#call(`purge the queue '${queue}'`, () => this.#queues.purge(queue), options);
+  }
+
+  /** As the interface says; in the order of publication. What is shown counts as in hand, and comes back if this process dies, without counting an attempt. */
+  async walk(
+    queue: string,
+    place: "waiting" | "dead",
+    visit: (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>,
+    options: WalkOptions = {},
+  ): Promise<number> {
+    await this.#call(`walk through the queue '${queue}'`, () => this.#queues.check(queue), options);
+    const shown = await walk(
+      {
+        sql: this.#sql,
+        table: this.#table,
+        leases: this.#leases,
+        leaseMs: this.#leaseMs,
+        queue,
+        place,
+        nextLease: () => this.#nextLease(),
+      },
+      visit,
+      options,
+    );
+    await this.#tell(queue);
+    return shown;
   }
 
   /** Ends the subscriptions and hands back what is in hand. The database stays open. */
@@ -124,20 +200,47 @@ export class PostgresBroker implements Broker {
   }
 
   async #close(): Promise<void> {
+    const queues = new Set(this.#subscriptions.values());
     await Promise.all([...this.#subscriptions.keys()].map((subscription) => subscription[Symbol.asyncDispose]()));
     const held = this.#leases.dropAll();
     // If the database is gone, they come back when their leases have run out.
-    if (held.length > 0) await deadline(this.#table.release(held), CLOSE_MS).catch(() => {});
+    if (held.length > 0) {
+      await deadline(this.#table.release(held), CLOSE_MS).catch(() => {});
+      for (const queue of queues) await this.#tell(queue);
+    }
+    await this.#listener?.stop();
   }
 
-  async #claim(queue: string, limit: number): Promise<PostgresDelivery[]> {
+  async #claim(registration: Registration, singleActive: boolean, limit: number): Promise<PostgresDelivery[]> {
+    const { queue, owner } = registration;
+    if (singleActive && !await this.#consumers.activate(registration)) return [];
     const since = performance.now();
-    const rows = await this.#table.claim(queue, `${this.#owner}/${this.#claims++}`, this.#leaseMs, limit);
-    return rows.map((row) => new PostgresDelivery(row, this.#table, this.#leases, since, () => this.#wake(queue)));
+    const active = singleActive ? owner : undefined;
+    const rows = await this.#table.claim(queue, this.#nextLease(), this.#leaseMs, limit, active);
+    return rows.map((row) =>
+      new PostgresDelivery(row, since, {
+        sql: this.#sql,
+        table: this.#table,
+        leases: this.#leases,
+        wake: () => this.#tell(queue),
+      })
+    );
   }
 
-  #wake(queue: string): void {
-    for (const [subscription, name] of this.#subscriptions) if (name === queue) subscription.wake();
+  #nextLease(): string {
+    return `${this.#owner}/${this.#leasesGiven++}`;
+  }
+
+  /** A message is there: tells the subscriptions of this process and of others. Never rejects. */
+  async #tell(queue: string): Promise<void> {
+    this.#wake(queue);
+    await this.#listener?.tell(queue);
+  }
+
+  #wake(queue: string | undefined): void {
+    for (const [subscription, name] of this.#subscriptions) {
+      if (queue === undefined || name === queue) subscription.wake();
+    }
   }
 
   #check({ signal }: Abortable): void {
@@ -148,8 +251,7 @@ export class PostgresBroker implements Broker {
   async #call<T>(action: string, work: () => Promise<T>, { signal }: Abortable): Promise<T> {
     this.#check(signal === undefined ? {} : { signal });
     try {
-      const promise = work();
-      return await (signal === undefined ? promise : abortable(promise, signal));
+      return await deadline(work(), CALL_MS, signal === undefined ? {} : { signal });
     } catch (error) {
       if (signal?.aborted && error === signal.reason) throw error;
       throw queueError(action, error);

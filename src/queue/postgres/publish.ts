@@ -1,6 +1,7 @@
-import { abortable, deadline } from "@std/async";
+import { abortable, deadline, delay } from "@std/async";
 import type { OutgoingMessage, PublishOptions } from "../broker.ts";
-import { PublishError } from "../errors.ts";
+import { PublishError, QueueError } from "../errors.ts";
+import { checkOutgoing } from "../check_outgoing.ts";
 import { queueError } from "./errors.ts";
 
 type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
@@ -9,32 +10,46 @@ type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
 const BATCH = 1_000;
 const BATCH_BYTES = 4 << 20;
 
+/** What a slow source has given is stored after so long, in milliseconds. */
+const LINGER_MS = 50;
+
+/** Pauses between two attempts, in milliseconds: the first, and the longest. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2_000;
+
 /**
  * Publishes messages in batches, one after the other.
  *
  * @param insert Stores a batch, whole or not at all.
  * @returns How many were stored.
  * @throws {PublishError} With the ids of the batch that failed and of all after it.
+ * @throws {RangeError} If `timeoutMs` is no time, or a message malformed: it and those read since the last batch are not stored.
  * @throws The signal's reason, or what the source throws; then the messages read since the last batch are not stored.
  */
 export async function publishBatches(
   queue: string,
   messages: Messages,
-  { signal, timeoutMs = 30_000 }: PublishOptions,
+  options: PublishOptions,
   insert: (batch: readonly OutgoingMessage[]) => Promise<void>,
 ): Promise<number> {
-  const source = read(messages, signal);
+  const { signal, retry = false, timeoutMs = retry ? 300_000 : 30_000 } = options;
+  if (!(timeoutMs > 0 && timeoutMs < 2 ** 31)) {
+    throw new RangeError(
+      `Cannot publish as 'timeoutMs' must be positive and below 2^31: current value is ${timeoutMs}`,
+    );
+  }
+  const source: Source = { reader: read(messages, signal), mayPause: Symbol.asyncIterator in messages };
   let stored = 0;
   for (let batch = await fill(source); batch.length > 0; batch = await fill(source)) {
     try {
-      await deadline(insert(batch), timeoutMs, signal === undefined ? {} : { signal });
+      await store(() => insert(batch), timeoutMs, retry, signal === undefined ? {} : { signal });
     } catch (error) {
       if (signal?.aborted && error === signal.reason) {
-        await source.return();
+        await source.reader.return();
         throw error;
       }
       const lost = batch.map(({ messageId }) => messageId);
-      for await (const { messageId } of source) lost.push(messageId);
+      for (let next = await take(source); !next.done; next = await take(source)) lost.push(next.value.messageId);
       throw new PublishError(queue, lost, stored, { cause: queueError(`publish to the queue '${queue}'`, error) });
     }
     stored += batch.length;
@@ -42,16 +57,74 @@ export async function publishBatches(
   return stored;
 }
 
-/** The next batch; empty at the end. */
-async function fill(source: AsyncIterator<OutgoingMessage>): Promise<OutgoingMessage[]> {
-  const batch: OutgoingMessage[] = [];
-  for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
-    const { done, value } = await source.next();
-    if (done) break;
-    bytes += value.body.length;
-    batch.push(value);
+/** Stores a batch, again and again if `retry` says so and the database may come back. */
+async function store(
+  insert: () => Promise<void>,
+  timeoutMs: number,
+  retry: boolean,
+  options: { readonly signal?: AbortSignal },
+): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  for (let pauseMs = FIRST_PAUSE_MS;; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+    try {
+      return await deadline(insert(), end - performance.now(), options);
+    } catch (error) {
+      const left = end - performance.now() - pauseMs;
+      if (!retry || left <= 0 || options.signal?.aborted || !mayPass(error)) throw error;
+    }
+    await delay(pauseMs, options);
   }
-  return batch;
+}
+
+function mayPass(error: unknown): boolean {
+  const known = queueError("publish", error);
+  return known instanceof QueueError && known.code === "broker-unreachable";
+}
+
+/** What is read, and what was asked of it and is not there yet. */
+interface Source {
+  readonly reader: AsyncGenerator<OutgoingMessage, void>;
+  readonly mayPause: boolean;
+  next?: Promise<IteratorResult<OutgoingMessage, void>>;
+}
+
+async function take(source: Source): Promise<IteratorResult<OutgoingMessage, void>> {
+  const next = source.next ?? source.reader.next();
+  delete source.next;
+  return await next;
+}
+
+/** The next batch, when it is full, at the end, or when the source pauses; empty at the end. */
+async function fill(source: Source): Promise<OutgoingMessage[]> {
+  const batch: OutgoingMessage[] = [];
+  const late = Promise.withResolvers<undefined>();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
+      if (source.mayPause && batch.length > 0) {
+        timer ??= setTimeout(() => late.resolve(undefined), LINGER_MS);
+        source.next = source.reader.next();
+        if (await Promise.race([source.next, late.promise]) === undefined) {
+          // Whoever takes it sees what went wrong.
+          source.next.catch(() => {});
+          break;
+        }
+      }
+      const { done, value } = await take(source);
+      if (done) break;
+      try {
+        checkOutgoing(value);
+      } catch (error) {
+        await source.reader.return();
+        throw error;
+      }
+      batch.push(value);
+      bytes += value.body.length;
+    }
+    return batch;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Reads a source that may fall silent: an abort ends the wait and closes the source, without waiting for it. */

@@ -11,8 +11,8 @@ export interface Source {
   readonly pollMs: number;
   /** Messages to hold ahead of `next()`. */
   readonly prefetch: number;
-  /** Called once, when it is closed. */
-  readonly onClose: () => void;
+  /** Called once, when it is closed. Never rejects. */
+  readonly onClose: () => Promise<void>;
 }
 
 const FIRST_PAUSE_MS = 20;
@@ -70,7 +70,7 @@ export class PostgresSubscription implements Subscription {
     this.#rejectAll(closed("subscription"));
     await deadline(this.#looking ?? Promise.resolve(), CLOSE_MS).catch(() => {});
     await this.#releaseAhead();
-    this.#source.onClose();
+    await this.#source.onClose();
   }
 
   #takeAhead(): Delivery | undefined {

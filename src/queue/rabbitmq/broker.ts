@@ -1,17 +1,30 @@
+import { Buffer } from "node:buffer";
+import type { Channel, Message } from "amqplib";
 import type {
   Abortable,
   Broker,
+  KeptMessage,
   OutgoingMessage,
   PublishOptions,
   QueueDepth,
   SubscribeOptions,
   Subscription,
+  Verdict,
+  WalkOptions,
 } from "../broker.ts";
-import { Connection } from "./connection.ts";
+import type { Letter } from "./confirms.ts";
+import { closeChannel, Connection } from "./connection.ts";
+import { RabbitmqDelivery } from "./delivery.ts";
 import { checkWhole, type RabbitmqOptions, settingsOf } from "./options.ts";
+import { copied, deliveriesOf, readProperties } from "./properties.ts";
 import { Publisher } from "./publisher.ts";
+import { Session } from "./session.ts";
 import { RabbitmqSubscription } from "./subscription.ts";
 import { declareQueues, queueNames } from "./topology.ts";
+import { deadLetter, keptMessage, type Walk, walkQueue } from "./walk.ts";
+
+/** What a message weighs that only has to be given back. */
+const NOTHING = Buffer.alloc(0);
 
 /**
  * The queues in RabbitMQ, 3.10 or later: quorum queues, one for what is ready, one for each step of the delay (`<queue>.delay.<ms>`) and one for dead
@@ -73,8 +86,8 @@ export class RabbitmqBroker implements Broker {
    */
   async declare(queue: string, options: Abortable = {}): Promise<void> {
     const names = queueNames(queue);
-    const { maxDeliveries } = this.#connection.settings;
-    await this.#connection.withChannel(queue, (channel) => declareQueues(channel, names, maxDeliveries), options);
+    const { settings } = this.#connection;
+    await this.#connection.withChannel(queue, (channel) => declareQueues(channel, names, settings), options);
   }
 
   /** See {@linkcode Broker.publish}. At most 1,000 messages or 8 MiB wait for their confirmation at once. */
@@ -87,10 +100,14 @@ export class RabbitmqBroker implements Broker {
   }
 
   /** See {@linkcode Broker.subscribe}. With a prefetch, RabbitMQ sends no more than so many that are not yet answered. */
-  async subscribe(queue: string, { prefetch = 0, signal }: SubscribeOptions = {}): Promise<Subscription> {
+  async subscribe(
+    queue: string,
+    { prefetch = 0, singleActive = false, signal }: SubscribeOptions = {},
+  ): Promise<Subscription> {
     checkWhole("prefetch", prefetch, 0, 65_535);
     const forget = (closed: RabbitmqSubscription) => this.#subscriptions.delete(closed);
-    const subscription = new RabbitmqSubscription(this.#connection, this.#publisher, queue, prefetch, forget);
+    const taking = { prefetch, singleActive };
+    const subscription = new RabbitmqSubscription(this.#connection, this.#publisher, queue, taking, forget);
     await subscription.start(signal === undefined ? {} : { signal });
     this.#subscriptions.add(subscription);
     return subscription;
@@ -98,16 +115,32 @@ export class RabbitmqBroker implements Broker {
 
   /** See {@linkcode Broker.depth}. RabbitMQ does not tell over AMQP how many are in hand. */
   async depth(queue: string, options: Abortable = {}): Promise<QueueDepth> {
-    const { main, delays, dead } = queueNames(queue);
-    const counts = await this.#connection.withChannel(queue, async (channel) => {
+    const names = queueNames(queue);
+    return await this.#connection.withChannel(queue, async (channel) => {
       const count = async (name: string) => (await channel.checkQueue(name)).messageCount;
       // The delays first: what moves from there to the main queue meanwhile is counted twice rather than not at all.
-      const delayed: number[] = [];
-      for (const name of delays) delayed.push(await count(name));
-      return [await count(main), await count(dead), ...delayed];
+      let delayed = 0;
+      for (const name of names.delays) delayed += await count(name);
+      const [ready, dead] = [await count(names.main), await count(names.dead)];
+      const { consumerCount: consumers } = await channel.checkQueue(names.consumers);
+      return { ready, delayed, inHand: undefined, dead, consumers };
     }, options);
-    const [ready = 0, deadLetters = 0, ...delayed] = counts;
-    return { ready, delayed: delayed.reduce((sum, some) => sum + some, 0), inHand: undefined, dead: deadLetters };
+  }
+
+  /** See {@linkcode Broker.age}. Taken and handed back to be looked at, since RabbitMQ shows no message otherwise; to the second. */
+  async age(queue: string, options: Abortable = {}): Promise<number | undefined> {
+    return await this.#connection.withChannel(queue, async (channel) => {
+      const message = await channel.get(queueNames(queue).main);
+      if (message === false) return undefined;
+      const session = new Session(channel, this.#connection.ended);
+      const { settings } = this.#connection;
+      const send = (name: string, letter: Letter) => this.#publisher.send(name, letter);
+      const delivery = new RabbitmqDelivery(message, { queue, session, settings, send });
+      if (settings.queueType === "classic") await delivery.handBack();
+      else await delivery.release();
+      const { publishedAt } = delivery;
+      return publishedAt === undefined ? undefined : Math.max(0, Date.now() - Date.parse(publishedAt));
+    }, options);
   }
 
   /** See {@linkcode Broker.purge}. */
@@ -122,6 +155,66 @@ export class RabbitmqBroker implements Broker {
     return counts.reduce((sum, some) => sum + some, 0);
   }
 
+  /** See {@linkcode Broker.walk}. */
+  async walk(
+    queue: string,
+    place: "waiting" | "dead",
+    visit: (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>,
+    { batch = 500, signal }: WalkOptions = {},
+  ): Promise<number> {
+    checkWhole("batch", batch, 1, 65_535);
+    const { main, delays, dead } = queueNames(queue);
+    const abort = signal === undefined ? {} : { signal };
+    const channel = await this.#connection.channel(abort);
+    const copy = async (message: Message, attempt?: number) => {
+      const { properties, content } = message;
+      await this.#publisher.send(main, {
+        messageId: readProperties(properties).messageId,
+        body: new Uint8Array(content),
+        properties: copied(properties, attempt === undefined ? {} : { attempt }),
+      });
+      channel.ack(message);
+    };
+    /** What to do with the messages that are held until all were shown, so that none is shown twice. */
+    const held: (() => Promise<void>)[] = [];
+    const execute = async (message: Message, verdict: "keep" | "requeue", source: string) => {
+      if (verdict === "requeue") {
+        if (place === "dead") await copy(message, 1);
+        else held.push(() => copy(message, 1));
+      } else if (source === main && this.#isWorn(message)) {
+        held.push(() => copy(message));
+      } else {
+        const light = { ...message, content: NOTHING };
+        held.push(() => Promise.resolve(handBack(channel, light)));
+      }
+    };
+    let shown = 0;
+    let failure: unknown;
+    try {
+      // The delays first: what moves from there to the main queue meanwhile is seen there.
+      for (const source of place === "dead" ? [dead] : [...delays, main]) {
+        const walk: Walk = {
+          batch,
+          visit: (messages) => visit(messages.map(place === "dead" ? deadLetter : keptMessage)),
+          execute: (message, verdict) => execute(message, verdict, source),
+        };
+        shown += await walkQueue(this.#connection, channel, source, walk, abort);
+      }
+    } finally {
+      // In their order, which the end of the channel would not keep.
+      for (const finish of held) await finish().catch((error) => failure ??= error);
+      closeChannel(channel);
+    }
+    if (failure !== undefined) throw failure;
+    return shown;
+  }
+
+  /** Whether a message has come back so often that RabbitMQ would soon give it up: a fresh copy is counted from zero. */
+  #isWorn({ properties }: Message): boolean {
+    const { queueType, maxDeliveries } = this.#connection.settings;
+    return queueType === "quorum" && deliveriesOf(properties) >= maxDeliveries / 2;
+  }
+
   /** Hands back what is in hand and closes the connection, within about 4 s whatever the broker does. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed ??= this.#close();
@@ -131,5 +224,13 @@ export class RabbitmqBroker implements Broker {
   async #close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription[Symbol.asyncDispose]()));
     await Promise.all([this.#connection[Symbol.asyncDispose](), this.#publishing[Symbol.asyncDispose]()]);
+  }
+}
+
+function handBack(channel: Channel, message: Message): void {
+  try {
+    channel.nack(message, false, true);
+  } catch {
+    // The channel is closed: RabbitMQ has it back already.
   }
 }

@@ -6,6 +6,9 @@ import { QueueError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import { missingQueue } from "./failure.ts";
 
+/** The longest that a timer can be set to. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** A message and what goes with it. */
 export interface Letter extends OutgoingMessage {
   /** AMQP properties beside those that are always set. */
@@ -20,15 +23,56 @@ export interface Sent {
   giveUp(reason: unknown): void;
 }
 
-interface Pending {
-  returned: boolean;
+/** A message whose confirmation is awaited. */
+class Pending implements Sent {
+  readonly confirmed: Promise<void>;
+  readonly messageId: string;
+  readonly queue: string;
+  /** Most milliseconds that it may take, and the time at which they are over, as by `performance.now()`. */
+  readonly timeoutMs: number;
+  readonly until: number;
+  /** RabbitMQ gave it back, and will confirm it all the same. */
+  returned = false;
+  readonly #forget: (pending: Pending) => void;
+  readonly #resolve: () => void;
+  readonly #reject: (reason: unknown) => void;
+
+  constructor(messageId: string, queue: string, timeoutMs: number, forget: (pending: Pending) => void) {
+    this.messageId = messageId;
+    this.queue = queue;
+    this.timeoutMs = timeoutMs;
+    this.until = performance.now() + timeoutMs;
+    this.#forget = forget;
+    ({ promise: this.confirmed, resolve: this.#resolve, reject: this.#reject } = Promise.withResolvers<void>());
+  }
+
+  /** The broker has it. */
+  confirm(): void {
+    this.#forget(this);
+    this.#resolve();
+  }
+
+  giveUp(reason: unknown): void {
+    this.#forget(this);
+    this.#reject(reason);
+  }
 }
 
 /** One channel with publisher confirms, opened when it is needed and again when it was closed. */
 export class Confirms {
   readonly #connection: Connection;
-  /** By queue and message id, in the order sent: a returned message bears no number. */
-  readonly #pending = new Map<string, Pending[]>();
+  /** In the order sent. */
+  readonly #pending = new Set<Pending>();
+  /** One for all: a timer a message costs as much as sending it. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When it rings. */
+  #due = 0;
+  readonly #forget = (pending: Pending): void => {
+    this.#pending.delete(pending);
+    if (this.#pending.size > 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  };
   #channel: ConfirmChannel | undefined;
   #opening: Promise<void> | undefined;
   #full = false;
@@ -74,38 +118,26 @@ export class Confirms {
    * @param timeoutMs Time allowed for the confirmation.
    */
   send(channel: ConfirmChannel, queue: string, letter: Letter, timeoutMs: number): Sent {
-    const { promise: confirmed, resolve, reject } = Promise.withResolvers<void>();
     const { messageId, body, properties } = letter;
-    const key = `${messageId}\n${queue}`;
-    const pending: Pending = { returned: false };
-    const settle = (finish: () => void) => {
-      clearTimeout(timer);
-      this.#forget(key, pending);
-      finish();
-    };
-    const giveUp = (reason: unknown) => settle(() => reject(reason));
-    const timer = setTimeout(() => giveUp(silence(timeoutMs, this.#connection)), timeoutMs);
-    this.#remember(key, pending);
+    const pending = new Pending(messageId, queue, timeoutMs, this.#forget);
+    this.#pending.add(pending);
+    this.#watch(timeoutMs);
     try {
       const options = { contentType: "application/json", ...properties, messageId, persistent: true, mandatory: true };
-      const roomy = channel.publish(
-        "",
-        queue,
-        Buffer.from(body.buffer, body.byteOffset, body.length),
-        options,
-        (error) => {
-          if (error !== null && error !== undefined) giveUp(error);
-          else if (pending.returned) giveUp(missingQueue(queue));
-          else settle(resolve);
-        },
-      );
+      const content = Buffer.from(body.buffer, body.byteOffset, body.length);
+      this.#connection.gather();
+      const roomy = channel.publish("", queue, content, options, (error) => {
+        if (error !== null && error !== undefined) pending.giveUp(error);
+        else if (pending.returned) pending.giveUp(missingQueue(queue));
+        else pending.confirm();
+      });
       if (!roomy) this.#full = true;
     } catch (error) {
       // It may have closed before anyone listened.
       if (error instanceof IllegalOperationError && this.#channel === channel) this.#channel = undefined;
-      giveUp(error);
+      pending.giveUp(error);
     }
-    return { confirmed, giveUp };
+    return pending;
   }
 
   async #usableUntil(ended: AbortSignal): Promise<ConfirmChannel> {
@@ -127,8 +159,12 @@ export class Confirms {
         this.#wake();
       });
       channel.on("return", ({ fields, properties }) => {
-        const sent = this.#pending.get(`${properties.messageId ?? ""}\n${fields.routingKey}`);
-        const pending = sent?.find(({ returned }) => !returned);
+        // It bears no number, but comes in the order sent.
+        const { routingKey } = fields;
+        const messageId = properties.messageId ?? "";
+        const pending = this.#pending.values().find((sent) =>
+          !sent.returned && sent.messageId === messageId && sent.queue === routingKey
+        );
         if (pending !== undefined) pending.returned = true;
       });
       channel.on("close", () => {
@@ -148,16 +184,26 @@ export class Confirms {
     this.#changed = Promise.withResolvers();
   }
 
-  #remember(key: string, pending: Pending): void {
-    const same = this.#pending.get(key);
-    if (same === undefined) this.#pending.set(key, [pending]);
-    else same.push(pending);
+  /** Makes sure that whoever waits longest is looked at in time. */
+  #watch(timeoutMs: number): void {
+    const due = performance.now() + timeoutMs;
+    if (this.#timer !== undefined) {
+      if (due >= this.#due) return;
+      clearTimeout(this.#timer);
+    }
+    this.#due = due;
+    this.#timer = setTimeout(() => this.#giveUpOverdue(), Math.min(timeoutMs, MAX_TIMER_MS));
   }
 
-  #forget(key: string, pending: Pending): void {
-    const others = (this.#pending.get(key) ?? []).filter((other) => other !== pending);
-    if (others.length === 0) this.#pending.delete(key);
-    else this.#pending.set(key, others);
+  #giveUpOverdue(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    let next = Infinity;
+    for (const pending of this.#pending) {
+      if (pending.until <= now) pending.giveUp(silence(pending.timeoutMs, this.#connection));
+      else next = Math.min(next, pending.until);
+    }
+    if (next < Infinity) this.#watch(next - now);
   }
 }
 
@@ -166,7 +212,9 @@ function silence(timeoutMs: number, connection: Connection, cause?: unknown): Qu
   const why = connection.blocked ? "it is short of memory or disk" : "check that it is running";
   return new QueueError(
     "broker-unreachable",
-    `RabbitMQ at ${host}:${port} did not confirm a message within ${timeoutMs} ms: ${why}, then publish again`,
+    `RabbitMQ at ${host}:${port} did not confirm a message within ${
+      Math.round(timeoutMs)
+    } ms: ${why}, then publish again`,
     { cause },
   );
 }

@@ -1,19 +1,11 @@
-import type { Message, MessagePropertyHeaders, Options } from "amqplib";
-import type { Delivery } from "../broker.ts";
+import type { Message } from "amqplib";
+import type { Delivery, Effect, Priority } from "../broker.ts";
 import { lostFailure } from "./failure.ts";
 import type { Letter } from "./confirms.ts";
+import type { Settings } from "./options.ts";
+import { type Change, copied, deliveriesOf, readProperties, returnsOf } from "./properties.ts";
 import type { Session } from "./session.ts";
 import { delayQueueFor, queueNames } from "./topology.ts";
-
-/** The attempt that a message is, from 1. Absent from messages that were never retried. */
-const ATTEMPT = "x-pixl-attempt";
-/** Why a dead letter is one. */
-const REASON = "x-pixl-reason";
-/** When it became one, ISO 8601 in UTC. */
-const DEAD_AT = "x-pixl-dead-at";
-
-/** AMQP has all headers in one frame. */
-const MAX_REASON_LENGTH = 1_000;
 
 /** What a delivery needs beside its message. */
 export interface DeliveryContext {
@@ -21,8 +13,8 @@ export interface DeliveryContext {
   readonly queue: string;
   /** The channel that it came through. */
   readonly session: Session;
-  /** Returns before the broker makes it a dead letter. */
-  readonly maxDeliveries: number;
+  /** The type of the queue, and the returns before the message is made a dead letter. */
+  readonly settings: Pick<Settings, "queueType" | "maxDeliveries">;
   /** Sends a copy and waits for the confirmation. */
   send(queue: string, letter: Letter): Promise<void>;
 }
@@ -34,17 +26,22 @@ export class RabbitmqDelivery implements Delivery {
   readonly messageId: string;
   readonly body: Uint8Array;
   readonly attempt: number;
+  readonly priority?: Priority;
+  readonly traceparent?: string;
+  readonly publishedAt?: string;
   readonly #message: Message;
   readonly #context: DeliveryContext;
   #answered = false;
 
   /** @param message As received. @param context Where from. */
   constructor(message: Message, context: DeliveryContext) {
-    const { content, properties } = message;
-    const attempt: unknown = properties.headers?.[ATTEMPT];
-    this.messageId = typeof properties.messageId === "string" ? properties.messageId : "";
-    this.body = new Uint8Array(content);
-    this.attempt = typeof attempt === "number" && Number.isInteger(attempt) && attempt > 0 ? attempt : 1;
+    const { messageId, attempt, priority, traceparent, publishedAt } = readProperties(message.properties);
+    this.messageId = messageId;
+    this.body = new Uint8Array(message.content);
+    this.attempt = attempt;
+    if (priority !== undefined) this.priority = priority;
+    if (traceparent !== undefined) this.traceparent = traceparent;
+    if (publishedAt !== undefined) this.publishedAt = publishedAt;
     this.#message = message;
     this.#context = context;
     context.session.hold();
@@ -54,15 +51,23 @@ export class RabbitmqDelivery implements Delivery {
     return this.#context.session.lost;
   }
 
-  async acknowledge(): Promise<void> {
-    await this.#answer(() => Promise.resolve());
+  async acknowledge(effect: Effect = () => Promise.resolve()): Promise<void> {
+    await this.#answer(effect);
   }
 
   async release(): Promise<void> {
-    const { queue, session } = this.#context;
-    // RabbitMQ counts returns to find messages that kill their consumers. A fresh copy counts from zero.
-    if (this.#returns() >= this.#context.maxDeliveries / 2) return await this.#moveTo(queue, {});
-    await this.#answer(() => Promise.resolve(), () => session.handBack(this.#message));
+    const { queue, settings: { queueType, maxDeliveries } } = this.#context;
+    const { properties } = this.#message;
+    // Returns tell which messages kill their consumers, and this is none: a quorum queue counts it, so that a fresh copy must count from zero now and
+    // then; a classic queue only says that there was one, which a copy does not say.
+    if (queueType === "classic") return await this.#moveTo(queue, { returns: returnsOf(properties) });
+    if (deliveriesOf(properties) >= maxDeliveries / 2) return await this.#moveTo(queue, {});
+    await this.handBack();
+  }
+
+  /** Hands it back to the very place that it had. RabbitMQ counts that. */
+  async handBack(): Promise<void> {
+    await this.#answer(() => Promise.resolve(), () => this.#context.session.handBack(this.#message));
   }
 
   async requeue(delayMs: number): Promise<void> {
@@ -70,15 +75,12 @@ export class RabbitmqDelivery implements Delivery {
   }
 
   async retry(delayMs: number): Promise<void> {
-    await this.#moveTo(delayQueueFor(this.#context.queue, delayMs), { [ATTEMPT]: this.attempt + 1 });
+    await this.#moveTo(delayQueueFor(this.#context.queue, delayMs), { attempt: this.attempt + 1 });
   }
 
-  async deadLetter(reason: string): Promise<void> {
-    await this.#moveTo(queueNames(this.#context.queue).dead, {
-      [ATTEMPT]: this.attempt,
-      [REASON]: reason.slice(0, MAX_REASON_LENGTH),
-      [DEAD_AT]: new Date().toISOString(),
-    });
+  async deadLetter(reason: string, errorClass?: string): Promise<void> {
+    const death = { reason, ...(errorClass === undefined ? {} : { errorClass }), at: new Date().toISOString() };
+    await this.#moveTo(queueNames(this.#context.queue).dead, { attempt: this.attempt, death });
   }
 
   /** Hands it back however it can. Never rejects: if all fails, the channel is closed and RabbitMQ takes it back. */
@@ -86,16 +88,30 @@ export class RabbitmqDelivery implements Delivery {
     try {
       await this.release();
     } catch {
-      await this.#answer(() => Promise.resolve(), () => this.#context.session.handBack(this.#message)).catch(() => {});
+      await this.handBack().catch(() => {});
     }
   }
 
-  async #moveTo(queue: string, headers: Record<string, string | number>): Promise<void> {
-    const { messageId, body } = this;
-    await this.#answer(() => this.#context.send(queue, { messageId, body, properties: this.#copied(headers) }));
+  /** Whether a classic queue gave it out before: its consumer may have died of it, which nobody else counts. */
+  get returned(): boolean {
+    return this.#context.settings.queueType === "classic" && this.#message.fields.redelivered;
   }
 
-  /** If the copy fails, the message is still in hand and may be answered otherwise. */
+  /** Counts a return, and puts the message back behind the others or, when it returned too often, among the dead letters. */
+  async countReturn(): Promise<void> {
+    const { queue, settings } = this.#context;
+    const returns = returnsOf(this.#message.properties) + 1;
+    if (returns <= settings.maxDeliveries) return await this.#moveTo(queue, { returns });
+    await this.deadLetter(`its consumers died with it, ${returns} times`);
+  }
+
+  async #moveTo(queue: string, change: Change): Promise<void> {
+    const { messageId, body } = this;
+    const properties = copied(this.#message.properties, change);
+    await this.#answer(() => this.#context.send(queue, { messageId, body, properties }));
+  }
+
+  /** If what comes before fails, the message is still in hand and may be answered otherwise. */
   async #answer(
     before: () => Promise<void>,
     last = () => this.#context.session.acknowledge(this.#message),
@@ -111,28 +127,4 @@ export class RabbitmqDelivery implements Delivery {
     }
     last();
   }
-
-  #returns(): number {
-    const count: unknown = this.#message.properties.headers?.["x-delivery-count"];
-    return typeof count === "number" ? count : 0;
-  }
-
-  /** The sender's properties, without what RabbitMQ added on the way. */
-  #copied(more: Record<string, string | number>): Options.Publish {
-    const { contentType, contentEncoding, correlationId, replyTo, timestamp, type, appId, headers = {} } =
-      this.#message.properties;
-    const given = { contentType, contentEncoding, correlationId, replyTo, timestamp, type, appId };
-    return {
-      ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
-      headers: { ...withoutHistory(headers), ...more },
-    };
-  }
-}
-
-function withoutHistory(headers: MessagePropertyHeaders): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(headers).filter(([name]) =>
-      !/^x-(death|first-death-|last-death-|delivery-count$|acquired-count$)/.test(name)
-    ),
-  );
 }

@@ -9,7 +9,11 @@ const address = ({ host, port }: Settings) => `${host}:${port}`;
 /** Whether trying again soon may help: the server is starting up or the connection was cut. */
 export function isTransient(error: unknown): boolean {
   return ["ECONNREFUSED", "ECONNRESET", "EPIPE", "EAI_AGAIN"].includes(String(codeOf(error))) ||
-    /Socket closed abruptly|Unexpected close/.test(textOf(error));
+    isHangUp(error);
+}
+
+function isHangUp(error: unknown): boolean {
+  return /Socket closed abruptly|Unexpected close/.test(textOf(error));
 }
 
 /** Why no connection was made. */
@@ -41,16 +45,25 @@ export function connectFailure(error: unknown, settings: Settings): QueueError {
       "broker-refused",
       `Cannot verify the certificate of RabbitMQ at ${where} (${
         codeOf(error)
-      }): give the authority that signed it, and the name in it`,
+      }): give the authority that signed it and the name in it, and see that it has not expired`,
       cause,
     );
   }
   if (String(codeOf(error)).startsWith("ERR_SSL_")) {
     return new QueueError("broker-refused", `RabbitMQ at ${where} does not speak TLS there: check the port`, cause);
   }
+  if (/^(Frame size|Invalid frame)/.test(text)) {
+    return new QueueError("broker-refused", `RabbitMQ at ${where} does not speak AMQP there: check the port`, cause);
+  }
+  // A port that speaks TLS cuts off whoever does not, as a server does that is starting up.
+  const perhaps = settings.tls === undefined && codeOf(error) === "ECONNRESET"
+    ? ", and whether it speaks TLS there"
+    : "";
   return new QueueError(
     "broker-unreachable",
-    `Cannot reach RabbitMQ at ${where} (${codeOf(error) ?? "no answer"}): check host and port, and that it is running`,
+    `Cannot reach RabbitMQ at ${where} (${
+      codeOf(error) ?? (isHangUp(error) ? "it hung up" : "no answer")
+    }): check host and port, and that it is running${perhaps}`,
     cause,
   );
 }
@@ -91,6 +104,12 @@ export function isMissing(error: unknown): boolean {
   return codeOf(error) === REPLY.notFound || (error instanceof QueueError && error.code === "queue-missing");
 }
 
+/** Whether RabbitMQ said that another consumer has a queue for itself, or that there are others. */
+export function isInUse(error: unknown): boolean {
+  const cause = error instanceof QueueError ? error.cause : error;
+  return codeOf(cause) === REPLY.accessRefused && /in exclusive use/.test(textOf(cause));
+}
+
 /** The connection was closed by us. */
 export function closedFailure(what = "The connection to RabbitMQ"): QueueError {
   return new QueueError("closed", `${what} was closed: open it again`);
@@ -111,14 +130,37 @@ function mismatch(queue: string, error: unknown): QueueError {
     : `with another '${argument}' (${plain(current)}, not ${plain(wanted)})`;
   return new QueueError(
     "queue-mismatch",
-    `Queue '${name ?? queue}' exists ${difference}: empty and delete it, or use another name`,
+    `Queue '${name ?? queue}' exists ${difference}: ${remedy(argument, current)}`,
     { cause: error },
   );
+}
+
+/** RabbitMQ names the first argument by the alphabet; a main queue of the other type differs in one of these. */
+function remedy(argument = "", current = ""): string {
+  const types = ["x-dead-letter-exchange", "x-max-priority", "x-queue-type"];
+  const change = !types.includes(argument)
+    ? ""
+    : argument === "x-max-priority" || /none|classic/.test(current)
+    ? "if it is the Python PIXL's, open RabbitMQ with queueType 'classic'; if not, "
+    : "open RabbitMQ with queueType 'quorum', ";
+  return `${change}empty and delete it, or use another name`;
 }
 
 /** As RabbitMQ writes them: `'quorum'`, `none` or `the value '20' of type 'signedint'`. */
 function plain(value = ""): string {
   return /^the value (.*) of type '\w+'$/.exec(value)?.[1] ?? value;
+}
+
+/** Why RabbitMQ closed a channel, where it is more than a cut connection. */
+export function channelFailure(error: unknown): QueueError {
+  const [, timeoutMs] =
+    /delivery acknowledgement on channel .* timed out\. Timeout value used: (\d+) ms/.exec(textOf(error)) ?? [];
+  if (timeoutMs === undefined) return lostFailure("the connection to RabbitMQ was cut");
+  return new QueueError(
+    "delivery-lost",
+    `Cannot answer the messages in hand as one of them was there longer than RabbitMQ's consumer_timeout of ${timeoutMs} ms: set it in rabbitmq.conf above the longest job`,
+    { cause: error },
+  );
 }
 
 function isCertificateProblem(error: unknown): boolean {

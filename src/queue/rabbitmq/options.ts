@@ -25,8 +25,13 @@ export interface RabbitmqOptions {
   /** Time allowed for one attempt to connect, in milliseconds. @default {5_000} */
   readonly connectTimeoutMs?: number;
   /**
-   * How often a message may come back because its consumer vanished, before the broker makes it a dead letter. A queue's limit is set when it is
-   * first declared. @default {20}
+   * What the queues are. `"classic"` is for a broker that is shared with the Python PIXL, whose queues are classic with `x-max-priority` 5: such a
+   * queue is not replicated. @default {"quorum"}
+   */
+  readonly queueType?: "quorum" | "classic";
+  /**
+   * How often a message may come back because its consumer vanished, before it is made a dead letter. A quorum queue's limit is set when it
+   * is first declared. @default {20}
    */
   readonly maxDeliveries?: number;
 }
@@ -44,6 +49,7 @@ export type Settings = Required<Omit<RabbitmqOptions, "tls">> & Pick<RabbitmqOpt
 export function settingsOf(options: RabbitmqOptions): Settings {
   const settings = {
     vhost: "/",
+    queueType: "quorum" as const,
     heartbeatSeconds: 10,
     connectTimeoutMs: 5_000,
     maxDeliveries: 20,

@@ -1,13 +1,24 @@
-import { abortable } from "@std/async";
-import type { OutgoingMessage, PublishOptions } from "../broker.ts";
+import { abortable, delay } from "@std/async";
+import type { Abortable, OutgoingMessage, PublishOptions } from "../broker.ts";
 import { PublishError, QueueError } from "../errors.ts";
 import { Confirms, type Letter, type Sent } from "./confirms.ts";
 import type { Connection } from "./connection.ts";
+import { propertiesOf } from "./properties.ts";
 import { Window } from "./window.ts";
 
 /** Most messages, and bytes, that wait for their confirmation at once. More than a thousand gain nothing. */
 const IN_FLIGHT = { messages: 1_000, bytes: 8 << 20 } as const;
 const TIMEOUT_MS = 30_000;
+/** The time for all attempts of a message: longer than a broker takes to start. */
+const RETRY_TIMEOUT_MS = 300_000;
+const RETRY_PAUSE_MS = 100;
+
+/** A message whose confirmation is awaited, perhaps of its second sending. */
+interface Flight {
+  sent: Sent;
+  /** The call has ended: nothing more is sent. */
+  over: boolean;
+}
 
 type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
 
@@ -26,17 +37,18 @@ export class Publisher {
   /**
    * Publishes any number of messages; see {@linkcode Broker.publish}.
    *
-   * Messages that are in flight when the connection is cut count as not confirmed; the rest follow once it is back. After a time-out the rest are not
-   * tried, only listed.
+   * Messages that are in flight when the connection is cut count as not confirmed, or are sent again; the rest follow once it is back. After a time-out
+   * the rest are not tried, only listed.
    */
   async publish(
     queue: string,
     messages: Messages,
-    { signal, timeoutMs = TIMEOUT_MS }: PublishOptions = {},
+    { signal, retry = false, timeoutMs = retry ? RETRY_TIMEOUT_MS : TIMEOUT_MS }: PublishOptions = {},
   ): Promise<number> {
     signal?.throwIfAborted();
     this.#connection.throwIfClosed();
-    const inFlight = new Map<Sent, Promise<void>>();
+    const abort = signal === undefined ? {} : { signal };
+    const inFlight = new Map<Flight, Promise<void>>();
     const unconfirmed: string[] = [];
     let confirmed = 0;
     let cause: unknown;
@@ -49,34 +61,32 @@ export class Publisher {
 
     const launch = async (message: OutgoingMessage) => {
       const { messageId, body } = message;
+      const letter = { messageId, body, properties: propertiesOf(message) };
       if (hopeless) return missed(messageId, cause);
-      if (!this.#window.tryEnter(body.length)) {
-        await this.#window.enter(body.length, signal === undefined ? {} : { signal });
-      }
-      let sent: Sent;
+      if (!this.#window.tryEnter(body.length)) await this.#window.enter(body.length, abort);
+      const until = performance.now() + timeoutMs;
+      let flight: Flight;
       try {
-        const channel = this.#confirms.usable ??
-          await this.#confirms.ready(timeoutMs, signal === undefined ? {} : { signal });
-        sent = this.#confirms.send(channel, queue, message, timeoutMs);
+        flight = { sent: await this.#launch(queue, letter, until, abort), over: false };
       } catch (error) {
         this.#window.leave(body.length);
         signal?.throwIfAborted();
         return missed(messageId, error);
       }
-      const done = sent.confirmed.then(() => {
+      const done = (retry ? this.#insist(queue, letter, until, flight, abort) : flight.sent.confirmed).then(() => {
         confirmed++;
       }, (error) => missed(messageId, error)).finally(() => {
         this.#window.leave(body.length);
-        inFlight.delete(sent);
+        inFlight.delete(flight);
       });
-      inFlight.set(sent, done);
+      inFlight.set(flight, done);
     };
 
     try {
       for await (const message of untilAborted(messages, signal)) await launch(message);
     } catch (error) {
       // Nothing goes on behind the caller's back.
-      for (const sent of inFlight.keys()) sent.giveUp(error);
+      giveUp(inFlight.keys(), error);
       throw error;
     }
     await this.#settled(inFlight, signal);
@@ -93,21 +103,50 @@ export class Publisher {
    */
   async send(queue: string, letter: Letter): Promise<void> {
     try {
-      const channel = this.#confirms.usable ?? await this.#confirms.ready(TIMEOUT_MS);
-      await this.#confirms.send(channel, queue, letter, TIMEOUT_MS).confirmed;
+      const sent = await this.#launch(queue, letter, performance.now() + TIMEOUT_MS, {});
+      await sent.confirmed;
     } catch (cause) {
       throw new PublishError(queue, [letter.messageId], 0, { cause });
     }
   }
 
-  async #settled(inFlight: ReadonlyMap<Sent, Promise<void>>, signal: AbortSignal | undefined): Promise<void> {
+  /** Waits until the broker takes messages and sends one. */
+  async #launch(queue: string, letter: Letter, until: number, abort: Abortable): Promise<Sent> {
+    const channel = this.#confirms.usable ?? await this.#confirms.ready(until - performance.now(), abort);
+    return this.#confirms.send(channel, queue, letter, until - performance.now());
+  }
+
+  /** Sends a message again until it is confirmed, its time is over, or that cannot help. */
+  async #insist(queue: string, letter: Letter, until: number, flight: Flight, abort: Abortable): Promise<void> {
+    for (;;) {
+      try {
+        return await flight.sent.confirmed;
+      } catch (error) {
+        const vain = error instanceof QueueError && error.code !== "broker-unreachable";
+        if (vain || performance.now() + RETRY_PAUSE_MS >= until) throw error;
+        await delay(RETRY_PAUSE_MS, abort);
+        const channel = this.#confirms.usable ?? await this.#confirms.ready(until - performance.now(), abort);
+        if (flight.over) throw error;
+        flight.sent = this.#confirms.send(channel, queue, letter, until - performance.now());
+      }
+    }
+  }
+
+  async #settled(inFlight: ReadonlyMap<Flight, Promise<void>>, signal: AbortSignal | undefined): Promise<void> {
     const all = Promise.all(inFlight.values());
     try {
       await (signal === undefined ? all : abortable(all, signal));
     } catch (error) {
-      for (const sent of inFlight.keys()) sent.giveUp(error);
+      giveUp(inFlight.keys(), error);
       throw error;
     }
+  }
+}
+
+function giveUp(flights: Iterable<Flight>, reason: unknown): void {
+  for (const flight of flights) {
+    flight.over = true;
+    flight.sent.giveUp(reason);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Channel, Message } from "amqplib";
 import { closeChannel } from "./connection.ts";
-import { lostFailure } from "./failure.ts";
+import { channelFailure, lostFailure } from "./failure.ts";
 
 /** What a subscription receives through one channel. It ends with the channel: then RabbitMQ gives its messages to others. */
 export class Session {
@@ -13,10 +13,13 @@ export class Session {
   /** @param channel Just opened. @param ended The connection's end: a broker that hangs does not let a channel close. */
   constructor(channel: Channel, ended: AbortSignal) {
     this.channel = channel;
+    let reason = lostFailure("the connection to RabbitMQ was cut");
     const lose = () => {
       ended.removeEventListener("abort", lose);
-      this.#lost.abort(lostFailure("the connection to RabbitMQ was cut"));
+      this.#lost.abort(reason);
     };
+    // Comes before 'close'.
+    channel.on("error", (error) => reason = channelFailure(error));
     channel.on("close", lose);
     ended.addEventListener("abort", lose, { once: true });
   }

@@ -3,17 +3,26 @@ import type { Message } from "amqplib";
 import type { Abortable, Delivery, Subscription } from "../broker.ts";
 import type { Connection } from "./connection.ts";
 import { RabbitmqDelivery } from "./delivery.ts";
-import { closedFailure, operationFailure } from "./failure.ts";
+import { closedFailure, isInUse, operationFailure } from "./failure.ts";
 import type { Publisher } from "./publisher.ts";
 import { Session } from "./session.ts";
+import { queueNames } from "./topology.ts";
 
 /** Pauses between two looks into an empty queue, in milliseconds. */
 const POLL_MS = { first: 20, last: 250 } as const;
+/** Pause between two tries to become the single active consumer, in milliseconds. */
+const STAND_BY_MS = 500;
 const GOODBYE_MS = 2_000;
 
 interface Waiter {
   give(delivery: Delivery): void;
   fail(error: unknown): void;
+}
+
+/** How a subscription takes messages; see {@linkcode SubscribeOptions}. */
+export interface Taking {
+  readonly prefetch: number;
+  readonly singleActive: boolean;
 }
 
 /**
@@ -23,6 +32,7 @@ interface Waiter {
 export class RabbitmqSubscription implements Subscription {
   readonly #queue: string;
   readonly #prefetch: number;
+  readonly #singleActive: boolean;
   readonly #connection: Connection;
   readonly #publisher: Publisher;
   readonly #onClosed: (subscription: RabbitmqSubscription) => void;
@@ -30,29 +40,32 @@ export class RabbitmqSubscription implements Subscription {
   readonly #closing = new AbortController();
   #ahead: RabbitmqDelivery[] = [];
   #session: Session | undefined;
-  #consumerTag: string | undefined;
+  /** Of the consumers to cancel when nothing more is wanted. */
+  #consumerTags: readonly string[] = [];
   #working = false;
   #worked: Promise<void> = Promise.resolve();
   #pause = new AbortController();
   #closed: Promise<void> | undefined;
 
-  /** @param connection The connection. @param publisher For copies. @param queue The queue. @param prefetch Most messages ahead. @param onClosed Called once. */
+  /** @param connection The connection. @param publisher For copies. @param queue The queue. @param taking How. @param onClosed Called once. */
   constructor(
     connection: Connection,
     publisher: Publisher,
     queue: string,
-    prefetch: number,
+    { prefetch, singleActive }: Taking,
     onClosed: (subscription: RabbitmqSubscription) => void,
   ) {
     this.#connection = connection;
     this.#publisher = publisher;
     this.#queue = queue;
     this.#prefetch = prefetch;
+    this.#singleActive = singleActive;
     this.#onClosed = onClosed;
   }
 
-  /** Makes sure that the queue is there and begins to consume. @throws {QueueError} `queue-missing`, and what a connection throws. */
+  /** Makes sure that the queue is there and begins to consume, or stands by. @throws {QueueError} `queue-missing`, and what a connection throws. */
   async start(options: Abortable): Promise<void> {
+    await this.#connection.withChannel(this.#queue, (channel) => channel.checkQueue(this.#queue), options);
     await this.#open(options);
   }
 
@@ -100,8 +113,10 @@ export class RabbitmqSubscription implements Subscription {
   /** After the last question is answered and the consumer cancelled, nothing more comes in. */
   async #handBackAhead(): Promise<void> {
     await this.#worked;
-    const [session, tag] = [this.#session, this.#consumerTag];
-    if (session !== undefined && tag !== undefined) await session.channel.cancel(tag);
+    const session = this.#session;
+    if (session !== undefined) {
+      for (const tag of this.#consumerTags) await session.channel.cancel(tag);
+    }
     await Promise.all(this.#ahead.splice(0).map((delivery) => delivery.giveBack()));
   }
 
@@ -118,7 +133,9 @@ export class RabbitmqSubscription implements Subscription {
     while (this.#waiters.size > 0) {
       try {
         const session = this.#session ?? await this.#open({});
-        if (this.#prefetch > 0) {
+        if (session === undefined) {
+          pauseMs = STAND_BY_MS;
+        } else if (this.#prefetch > 0) {
           if (this.#session === session) break;
         } else if (await this.#ask(session)) {
           pauseMs = POLL_MS.first;
@@ -148,20 +165,46 @@ export class RabbitmqSubscription implements Subscription {
     return message !== false;
   }
 
-  async #open({ signal }: Abortable): Promise<Session> {
+  /** @returns `undefined` while another consumer is the single active one. */
+  async #open({ signal }: Abortable): Promise<Session | undefined> {
     const ended = { signal: AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]) };
     const session = new Session(await this.#connection.channel(ended), this.#connection.ended);
     session.lost.addEventListener("abort", () => this.#lose(session), { once: true });
     try {
-      if (this.#prefetch > 0) this.#consumerTag = await this.#consume(session, ended);
-      else await this.#connection.answer(session.channel.checkQueue(this.#queue), this.#queue, ended);
+      const presence = await this.#enter(session, ended);
+      if (presence === undefined) return undefined;
+      const tags = this.#prefetch > 0 ? [await this.#consume(session, ended)] : [];
+      if (this.#prefetch === 0) {
+        await this.#connection.answer(session.channel.checkQueue(this.#queue), this.#queue, ended);
+      }
       session.lost.throwIfAborted();
+      // The single active one stays so until what it has in hand is answered.
+      this.#consumerTags = this.#singleActive ? tags : [...tags, presence];
     } catch (error) {
       session.end();
       throw error;
     }
     this.#session = session;
     return session;
+  }
+
+  /**
+   * Joins the consumers of the queue, who are counted; a single active one to the exclusion of all others.
+   *
+   * @returns The consumer's tag; `undefined` if another is there that excludes this one, or is excluded by it. Then the channel is closed.
+   */
+  async #enter(session: Session, options: Abortable): Promise<string | undefined> {
+    const joining = session.channel.consume(queueNames(this.#queue).consumers, () => {}, {
+      noAck: true,
+      exclusive: this.#singleActive,
+    });
+    try {
+      return (await this.#connection.answer(joining, this.#queue, options)).consumerTag;
+    } catch (error) {
+      if (!isInUse(error)) throw error;
+      session.end();
+      return undefined;
+    }
   }
 
   /** amqplib closes the whole connection if the callback throws, so it must not; it gets `null` when the queue was deleted. */
@@ -182,9 +225,10 @@ export class RabbitmqSubscription implements Subscription {
     const delivery = new RabbitmqDelivery(message, {
       queue: this.#queue,
       session,
-      maxDeliveries: this.#connection.settings.maxDeliveries,
+      settings: this.#connection.settings,
       send: (queue, letter) => this.#publisher.send(queue, letter),
     });
+    if (delivery.returned) return void delivery.countReturn().catch(() => delivery.giveBack());
     const [waiter] = this.#waiters;
     if (waiter !== undefined) waiter.give(delivery);
     else if (this.#prefetch > 0) this.#ahead.push(delivery);
@@ -195,7 +239,7 @@ export class RabbitmqSubscription implements Subscription {
     this.#ahead = this.#ahead.filter((delivery) => !delivery.lost.aborted);
     if (this.#session !== session) return;
     this.#session = undefined;
-    this.#consumerTag = undefined;
+    this.#consumerTags = [];
     if (this.#waiters.size > 0) this.#work();
   }
 

@@ -1,4 +1,5 @@
 import type { Channel } from "amqplib";
+import type { Settings } from "./options.ts";
 
 /** Steps of the delay in milliseconds, times four each. A delay is rounded up to the next, and down to the last. */
 export const DELAYS_MS = [250, 1_000, 4_000, 16_000, 64_000, 256_000] as const;
@@ -7,6 +8,8 @@ export const DELAYS_MS = [250, 1_000, 4_000, 16_000, 64_000, 256_000] as const;
 const NO_LIMIT = 1_000_000_000;
 /** AMQP names have at most 255 bytes, and the longest of our endings has 13. */
 const MAX_NAME_BYTES = 240;
+/** As the Python PIXL declares it: any other number would clash. */
+const MAX_PRIORITY = 5;
 
 /** The queues behind one name. */
 export interface QueueNames {
@@ -16,6 +19,8 @@ export interface QueueNames {
   readonly delays: readonly string[];
   /** Where dead letters stay. */
   readonly dead: string;
+  /** Always empty: each subscription consumes it too, so that RabbitMQ counts them, those also that ask for one message at a time. */
+  readonly consumers: string;
 }
 
 /**
@@ -30,7 +35,12 @@ export function queueNames(queue: string): QueueNames {
       `Cannot use '${queue}' as a queue name: it must have 1 to ${MAX_NAME_BYTES} bytes and not begin with 'amq.'`,
     );
   }
-  return { main: queue, delays: DELAYS_MS.map((ms) => delayQueue(queue, ms)), dead: `${queue}.dead` };
+  return {
+    main: queue,
+    delays: DELAYS_MS.map((ms) => delayQueue(queue, ms)),
+    dead: `${queue}.dead`,
+    consumers: `${queue}.consumers`,
+  };
 }
 
 /**
@@ -49,36 +59,48 @@ export function delayQueueFor(queue: string, delayMs: number): string {
 }
 
 /**
- * Declares the queues behind one name, targets first. All are quorum queues, and what one hands on to another stays until the other has it on disk
- * (at-least-once dead lettering, which needs `reject-publish`).
+ * Declares the queues behind one name, targets first.
+ *
+ * Quorum queues, the default, are replicated, count how often a message came back, and hand on to another queue only what that has on disk
+ * (at-least-once dead lettering, which needs `reject-publish`). Classic queues do none of this; the main one has the very arguments that the Python
+ * PIXL declares, so that both can use it. Every queue is durable, and its type is always said, since a server may have another default: RabbitMQ 4.3
+ * refuses queues that are neither durable nor exclusive, and version 4 limits quorum queues that give no limit to 20 deliveries
+ * (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
  *
  * The time is a delay queue's, not a message's: RabbitMQ only looks at the head of a queue, so a message with a long time of its own would hold up
  * those behind it.
  *
  * @param channel Closed by the broker if a queue exists with other arguments.
  * @param names From {@linkcode queueNames}.
- * @param maxDeliveries Returns before the broker makes a dead letter of a message.
+ * @param settings The type of the queues, and the returns before the broker makes a dead letter of a message.
  */
-export async function declareQueues(channel: Channel, names: QueueNames, maxDeliveries: number): Promise<void> {
-  const { main, dead } = names;
-  await declareQuorum(channel, dead, { "x-delivery-limit": NO_LIMIT });
-  await declareQuorum(channel, main, { "x-delivery-limit": maxDeliveries, ...handingOnTo(dead) });
+export async function declareQueues(
+  channel: Channel,
+  { main, dead, consumers }: QueueNames,
+  { queueType, maxDeliveries }: Pick<Settings, "queueType" | "maxDeliveries">,
+): Promise<void> {
+  const quorum = queueType === "quorum";
+  const declare = async (name: string, type: "quorum" | "classic", more: Record<string, unknown>) => {
+    await channel.assertQueue(name, { durable: true, arguments: { "x-queue-type": type, ...more } });
+  };
+  await declare(dead, queueType, quorum ? { "x-delivery-limit": NO_LIMIT } : {});
+  await declare(
+    main,
+    queueType,
+    quorum ? { "x-delivery-limit": maxDeliveries, ...handingOnTo(dead, true) } : { "x-max-priority": MAX_PRIORITY },
+  );
   for (const ms of DELAYS_MS) {
-    await declareQuorum(channel, delayQueue(main, ms), { "x-message-ttl": ms, ...handingOnTo(main) });
+    await declare(delayQueue(main, ms), queueType, { "x-message-ttl": ms, ...handingOnTo(main, quorum) });
   }
+  // Only a classic queue can have a consumer to the exclusion of others.
+  await declare(consumers, "classic", {});
 }
 
-async function declareQuorum(channel: Channel, name: string, more: Record<string, unknown>): Promise<void> {
-  // A server may have another default type, so it is always said.
-  await channel.assertQueue(name, { durable: true, arguments: { "x-queue-type": "quorum", ...more } });
-}
-
-function handingOnTo(queue: string): Record<string, unknown> {
+function handingOnTo(queue: string, quorum: boolean): Record<string, unknown> {
   return {
     "x-dead-letter-exchange": "",
     "x-dead-letter-routing-key": queue,
-    "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",
+    ...(quorum ? { "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish" } : {}),
   };
 }
 
