@@ -91,16 +91,16 @@ export interface UploadWays {
   readonly maxBytesPerSecond?: number;
 }
 
-/** Opens where uploads go. @param ledger Knows whether that was used before. */
+/** Opens where uploads go. @param ledger Knows whether that was used before; without it a folder is not held to that. */
 export async function openUpload(
   { destination }: Config,
   { connections, maxBytesPerSecond }: UploadWays,
-  ledger: Ledger,
+  ledger: Ledger | undefined,
   signal: AbortSignal,
 ): Promise<Destination> {
   const pace = maxBytesPerSecond === undefined ? {} : { pace: new Pace(maxBytesPerSecond) };
   if (destination.kind === "directory") {
-    const wasUsed = await ledger.hasTransfersTo(destination.dir, { signal });
+    const wasUsed = await ledger?.hasTransfersTo(destination.dir, { signal }) ?? false;
     return await DirectoryDestination.open(destination.dir, { ...pace, wasUsed });
   }
   const options = { ...ftpsOptions(destination.ftps), ...pace };

@@ -105,15 +105,25 @@ const CALLS: Readonly<Record<string, (given: Given, call: LedgerCall) => Promise
   complete: ({ ledger, imageId, owner }, call) => ledger.complete("image", imageId, owner, call),
   putBack: ({ ledger, imageId, owner }, call) => ledger.putBack("image", imageId, owner, "closed", call),
   fail: ({ ledger, project }, call) => ledger.fail("image", study(project, 0), "refused", call),
+  askAgain: ({ ledger, project }, call) => ledger.askAgain("image", [study(project, 0)], call),
+  superseded: ({ ledger, project }, call) =>
+    ledger.superseded("image", [{ ...study(project, 0), diedAt: "2026-01-01T00:00:00Z" }], call),
+  inHand: ({ ledger }, call) => ledger.inHand(call),
+  queues: ({ ledger }, call) => ledger.queues(call),
   republish: ({ ledger, extractId }, call) => ledger.republish("image", extractId, "failed", call),
   imagesToUpload: ({ ledger }, call) => collect(ledger.imagesToUpload(call)),
   reports: ({ ledger, extractId }, call) => collect(ledger.reports(extractId, call)),
   recordTransfer: ({ ledger, imageId }, call) => ledger.recordTransfer(transferOf(imageId), call),
   findTransfer: ({ ledger }, call) => ledger.findTransfer("dsh:21", "p", call),
-  findPart: ({ ledger }, call) => ledger.findPart("dsh:21", "p", call),
-  notePart: ({ ledger }, call) =>
-    ledger.notePart("dsh:21", "p", { name: ".p.part", source: "1,2", bytes: 1, sha256: "a".repeat(64) }, call),
-  forgetPart: ({ ledger }, call) => ledger.forgetPart("dsh:21", "p", call),
+  hasTransfersTo: ({ ledger }, call) => ledger.hasTransfersTo("dsh:21", call),
+  claimUpload: ({ ledger }, call) => ledger.claimUpload("dsh:21", "p", ".p.part", lease(), call),
+  renewUpload: ({ ledger, owner }, call) => ledger.renewUpload("dsh:21", "uploading", { owner, leaseMs: 60_000 }, call),
+  notePart: ({ ledger, owner }, call) => {
+    const part = { name: ".p.part", source: "1,2", bytes: 1, sha256: "a".repeat(64) };
+    return ledger.notePart("dsh:21", "p", part, owner, call);
+  },
+  releaseUpload: ({ ledger, owner }, call) => ledger.releaseUpload("dsh:21", "p", owner, call),
+  forgetPart: ({ ledger, owner }, call) => ledger.forgetPart("dsh:21", "p", owner, call),
   imagesOf: ({ ledger }, call) => ledger.imagesOf(["1.2"], call),
   pseudonymised: ({ ledger, project }, call) => collect(ledger.pseudonymised(project, call)),
   transfersTo: ({ ledger, project }, call) => ledger.transfersTo("dsh:21", project, call),

@@ -55,6 +55,6 @@ await consumeQueues(
   new Map([["pacs", { kind: "image", service: (message, context) => service.ask(message, context) }]]),
   { rateOf: (queue) => openRate(config, open.database, queue), owner: crypto.randomUUID(), untilEmpty: true },
 );
-await using destination = await openUpload(config, { connections: 1 }, signal);
+await using destination = await openUpload(config, { connections: 1 }, open.ledger, signal);
 await uploadImages(ledger, imageDir, watched(destination));
 Deno.stdout.writeSync(new TextEncoder().encode("finished"));

@@ -50,7 +50,7 @@ const CHECKS: readonly Check[] = [
     needs: { destination: true },
     access: (config) => destinationAccess(config, 1),
     async run(config, signal) {
-      await using destination = await openUpload(config, { connections: 1 }, signal);
+      await using destination = await openUpload(config, { connections: 1 }, undefined, signal);
       return config.destination.kind === "directory"
         ? `${destination.name}, is there`
         : `${destination.name}, certificate verified, login accepted`;
