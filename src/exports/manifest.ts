@@ -110,13 +110,8 @@ export async function readManifest(dir: string): Promise<Manifest> {
   try {
     return v.parse(schema, JSON.parse(text));
   } catch (cause) {
-    throw new ExportError(
-      "manifest-invalid",
-      `Cannot use '${file}': it was damaged or edited, export again with --replace`,
-      {
-        cause,
-      },
-    );
+    const message = `Cannot use '${file}': it was damaged or edited, export again with --replace`;
+    throw new ExportError("manifest-invalid", message, { cause });
   }
 }
 

@@ -57,7 +57,7 @@ export interface LocatedFile extends ExportedFile {
 
 /** What finishing did. */
 export interface FinishedExport {
-  /** Everything was there already, with the same content. */
+  /** Everything was there already, with the same content; tables that another version of this package wrote count as the same. */
   readonly unchanged: boolean;
   /** `latest` is this extract; not so if it is a newer one. */
   readonly latest: boolean;

@@ -28,10 +28,8 @@ export class Staging implements AsyncDisposable {
   readonly #lock: Deno.FsFile;
   /** Those that are whole. */
   readonly #parts = new Map<Part, readonly ManifestFile[]>();
-  /** Those that are there as another version wrote them, and stay so. */
+  /** Of these, those that are there as another version wrote them, and stay so. What was made here is removed. */
   readonly #older = new Set<Part>();
-  /** What tables hold. A file is not kept where it is older. */
-  readonly #contents = new Map<Part, string>();
   #closed = false;
 
   private constructor(projectDir: string, timeSlug: string, lock: Deno.FsFile) {
@@ -68,7 +66,7 @@ export class Staging implements AsyncDisposable {
   /** Makes room for a part: an empty folder, or the folder of a file. */
   async begin(part: Part): Promise<void> {
     this.#parts.delete(part);
-    this.#contents.delete(part);
+    this.#older.delete(part);
     await Deno.remove(join(this.dir, part), { recursive: true }).catch(ignoreMissing);
     await Deno.mkdir(join(this.dir, folderOf(part)), { recursive: true, mode: 0o700 });
   }
@@ -95,7 +93,6 @@ export class Staging implements AsyncDisposable {
     if (this.#parts.size === 0) {
       throw new ExportError("not-exported", `Cannot finish '${this.#target}': copy or write something first`);
     }
-    this.#older.clear();
     const { kept, changed } = there ? await this.#compare(options) : { kept: [], changed: true };
     await this.#tidy();
     await linkFiles(this.#target, this.dir, kept.map(({ path }) => path), options);
@@ -135,7 +132,7 @@ export class Staging implements AsyncDisposable {
     const entries = await findEntries(this.#target, options);
     const different: Part[] = [];
     let absent = false;
-    for (const [part, files] of this.#parts) {
+    for (const [part, files] of this.#made()) {
       const present = entries.filter(({ path }) => isOf(part, path));
       if (present.length === 0) absent = true;
       else if (await this.#isThere(present, files, options)) continue;
@@ -171,10 +168,8 @@ export class Staging implements AsyncDisposable {
   /** Whether it is a table that another version of this package wrote, of the same rows: it is not worth to be sent again. */
   async #isOlder(part: Part, [present, ...others]: readonly FoundEntry[]): Promise<boolean> {
     if (part === "omop" || present === undefined || present.isSpecial || others.length > 0) return false;
-    const { path } = present;
-    const made = this.#contents.get(part) ?? await contentOf(join(this.dir, path));
-    if (made !== undefined) this.#contents.set(part, made);
-    return made !== undefined && made === await contentOf(join(this.#target, path));
+    const made = await contentOf(join(this.dir, present.path));
+    return made !== undefined && made === await contentOf(join(this.#target, present.path));
   }
 
   /** What the manifest says of files that are taken over, missing ones too; of those that it does not know, what they are. */

@@ -15,7 +15,7 @@ export async function benchExports(): Promise<BenchRow[]> {
 async function benchWriting(dir: string): Promise<BenchRow[]> {
   const memory = new Memory();
   const rate = (work: string) => async () => ROWS / await memory.run(work, dir);
-  const common = { area: "exports", unit: "rows/s", rounds: 1, ours: rate("write-ours") };
+  const common = { area: "exports", unit: "rows/s", rounds: 3, ours: rate("write-ours") };
   const name = "write 1,000,000 rows of 10 columns";
   const both = await compare({
     ...common,
@@ -57,7 +57,7 @@ async function benchCopying(dir: string): Promise<BenchRow[]> {
   };
   return [
     await compare({
-      ...{ area: "exports", name: "copy 1 GiB with hashes, to the disk", unit: "bytes/s", goal: 0.8, rounds: 3 },
+      ...{ area: "exports", name: "copy 1 GiB with hashes, to the disk", unit: "bytes/s", goal: 0.8, rounds: 5 },
       ours: rate("copy-ours", "bench"),
       peers: { "cp -r and sync": rate("copy-cp", "files/copy") },
     }),
