@@ -293,7 +293,7 @@ embeddedTest("sendFile() takes away what a process that was killed early had beg
 
   await sendFile(ledger, share, file);
 
-  assertEquals([...Deno.readDirSync(`${dir}/share/${slug}`)].map(({ name }) => name), ["small.zip"]);
+  assertEquals((await Array.fromAsync(Deno.readDir(`${dir}/share/${slug}`))).map(({ name }) => name), ["small.zip"]);
 });
 
 embeddedTest("sendFile() of two uploaders to one path: the second waits, and finds it there", async () => {

@@ -26,7 +26,7 @@ Deno.test("DirectoryDestination.put() refuses a folder that has come in place of
 
   await assertFails("unreachable", () => share.put(source, "a.zip"));
 
-  assertEquals([...Deno.readDirSync(bench.files)], []);
+  assertEquals(await Array.fromAsync(Deno.readDir(bench.files)), []);
   await Deno.remove(bench.files);
   await Deno.rename(`${bench.dir}/unmounted`, bench.files);
   assertEquals((await share.put(source, "a.zip")).skipped, false);
