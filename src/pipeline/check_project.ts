@@ -86,7 +86,14 @@ export async function checkProject(
         "no transfer to this destination is recorded: it may have been sent by another program",
       );
     } else if (record.bytes !== remote) add("dsh", "different", path, WRONG_THERE);
-    else agreed++;
+    else if ((await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) ?? remote) !== remote) {
+      add(
+        "local",
+        "different",
+        path,
+        "its zip here has changed since: see which is right; if this one, remove the other there and run 'pixl check --repair'",
+      );
+    } else agreed++;
   }
 
   const local = await localExport();

@@ -18,7 +18,8 @@ export interface UploadProgress {
 
 /** Adds up what all connections have sent. */
 export class UploadMeter {
-  readonly #started = performance.now();
+  readonly #clock: () => number;
+  readonly #started: number;
   readonly #tell: ((progress: UploadProgress) => void) | undefined;
   readonly #files: number;
   readonly #total: number;
@@ -28,8 +29,13 @@ export class UploadMeter {
   /** What was skipped counts as done, not as sent. */
   #sent = 0;
 
-  /** @param files All of them. @param tell Called with every change. */
-  constructor(files: readonly FileToSend[], tell?: (progress: UploadProgress) => void) {
+  /** @param files All of them. @param tell Called with every change. @param clock In milliseconds. */
+  constructor(
+    files: readonly FileToSend[],
+    tell?: (progress: UploadProgress) => void,
+    clock: () => number = () => performance.now(),
+  ) {
+    [this.#clock, this.#started] = [clock, clock()];
     this.#tell = tell;
     this.#files = files.length;
     this.#total = files.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -57,7 +63,7 @@ export class UploadMeter {
   #report({ path, bytes: total }: FileToSend, done: number): void {
     if (this.#tell === undefined) return;
     const bytes = this.#doneBytes + this.#open.values().reduce((sum, each) => sum + each, 0);
-    const rate = (this.#sent * 1_000) / Math.max(1, performance.now() - this.#started);
+    const rate = (this.#sent * 1_000) / Math.max(1, this.#clock() - this.#started);
     this.#tell({
       path,
       fileBytes: [done, total],

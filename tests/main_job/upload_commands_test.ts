@@ -110,6 +110,12 @@ Deno.test("pixl upload images DIR… sends zips of done studies, names the other
   assertEquals((await listFiles(share)).filter((path) => path.endsWith(".zip")).length, STUDIES - 1);
   assertEquals((await pixl(["upload", "images", join(site.dir, "nothing")], { ...site, env })).code, 5);
   assertEquals((await pixl(["upload", "parquet", one], { ...site, env })).code, 2);
+
+  await Deno.rename(share, `${share}-unmounted`);
+  await Deno.mkdir(share);
+  const unmounted = await pixl(["upload", "images", one], { ...site, env });
+  assertEquals(unmounted.code, 4);
+  assertStringIncludes(unmounted.stderr, "mount the share");
 });
 
 Deno.test("pixl upload images --watch sends zips as they are finished, ignores growing ones, and ends well at SIGTERM", async () => {

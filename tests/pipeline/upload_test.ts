@@ -537,3 +537,24 @@ embeddedTest("checkProject() sets back only what was sent to this destination", 
   ]);
   assertEquals((await ledger.imagesOf([here, elsewhere])).map(({ state }) => state), ["done", "exported"]);
 });
+
+embeddedTest("checkProject() says that a zip is another one than was sent", async () => {
+  await using place = await site("changed", 2);
+  const { ledger, dir, slug, pseudonyms: [changed = "", same = ""], share } = place;
+  for (const each of [changed, same]) {
+    await new Uploader(ledger, share).uploadImage(`${dir}/images/${each}.zip`, each, slug);
+  }
+  const check = async () => {
+    const options = { exportDir: `${dir}/exports`, imageDir: `${dir}/images` };
+    const { disagreements } = await checkProject(ledger, share, slug, options);
+    return disagreements.filter(({ path }) => path.endsWith(".zip")).map((
+      { side, problem, path },
+    ) => [side, problem, path]);
+  };
+  assertEquals(await check(), []);
+
+  await Deno.writeFile(`${dir}/images/${changed}.zip`, randomBytes(7));
+  await Deno.remove(`${dir}/images/${same}.zip`);
+
+  assertEquals(await check(), [["local", "different", `${slug}/${changed}.zip`]]);
+});

@@ -82,7 +82,8 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   async #join(client: Deno.Conn): Promise<void> {
-    const server = await Deno.connect({ hostname: "127.0.0.1", port: this.#target });
+    const server = await Deno.connect({ hostname: "127.0.0.1", port: this.#target }).catch(() => undefined);
+    if (server === undefined) return close(client); // a port for data that nobody waits at any more
     this.#connections.add(client).add(server);
     const link = { dead: false };
     await Promise.all([this.#copy(client, server, link), this.#copy(server, client, link)]);
