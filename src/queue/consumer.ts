@@ -1,8 +1,9 @@
-import { abortable, delay } from "@std/async";
+import { abortable, deadline, delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
 import { PixlError } from "../errors.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Broker, Delivery, Subscription } from "./broker.ts";
+import { checkTime } from "./check_time.ts";
 import { MalformedMessageError, QueueError } from "./errors.ts";
 import { decodeMessage, type StudyMessage } from "./message.ts";
 import type { Handler, Outcome } from "./outcome.ts";
@@ -26,7 +27,10 @@ export interface ConsumeOptions {
   readonly concurrency?: number;
   /** Attempts before a message goes to the dead-letter queue. @default {5} */
   readonly maxAttempts?: number;
-  /** Working time allowed to one handler call, in milliseconds. @default {240_000} */
+  /**
+   * Working time allowed to one handler call, in milliseconds, and to an effect. RabbitMQ must allow more (`consumer_timeout` in rabbitmq.conf, 30
+   * minutes if not set): it takes back all that a consumer has in hand when one of them is there for longer. @default {240_000}
+   */
   readonly handlerTimeoutMs?: number;
   /** The pause before the next attempt, in milliseconds. @default {backoffMs} */
   readonly backoff?: (attempt: number) => number;
@@ -145,7 +149,10 @@ export class Consumer implements AsyncDisposable {
     return this.#working.size > 0 || this.#arrived;
   }
 
-  /** Takes nothing new until {@linkcode resume}; what is in hand goes on. Calling it twice is harmless. */
+  /**
+   * Takes nothing new until {@linkcode resume}; what is in hand goes on, and without a limiter up to `concurrency` messages that were sent ahead stay
+   * here. Calling it twice is harmless.
+   */
   pause(): void {
     if (this.#taking.signal.aborted) return;
     this.#resumed = Promise.withResolvers();
@@ -165,18 +172,23 @@ export class Consumer implements AsyncDisposable {
   }
 
   /**
-   * Resolves when the queue is empty: nothing ready, nothing delayed, nothing in hand.
+   * Resolves when the queue is empty: nothing ready, nothing delayed, nothing in hand; not while it is paused.
    *
    * @param options A signal that ends the wait.
+   * @throws The signal's reason, also of a stop.
    * @throws {QueueError} If the queue failed meanwhile.
    */
   async idle(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    const signal = options.signal ?? this.#stopTaking.signal;
+    const signal = AbortSignal.any([
+      this.#stopTaking.signal,
+      ...(options.signal === undefined ? [] : [options.signal]),
+    ]);
     // Twice in a row, since a message may be on its way between two queues while they are counted.
     for (let empty = 0; empty < 2;) {
       await Promise.race([delay(50, { signal }), this.#loop]);
       const taken = this.#taken;
-      if (this.#busy) {
+      // A message that was sent ahead of a pause is counted nowhere.
+      if (this.#busy || this.stats.paused) {
         empty = 0;
         continue;
       }
@@ -186,9 +198,15 @@ export class Consumer implements AsyncDisposable {
     }
   }
 
-  /** Takes nothing new, lets what is in hand finish within the grace period, hands back the rest. Calling it twice is harmless. */
+  /**
+   * Takes nothing new, lets what is in hand finish within the grace period, hands back the rest. What cannot be handed back within 2 s more, since the
+   * broker does not answer, comes again when the broker is closed. Calling it twice is harmless.
+   *
+   * @throws {RangeError} If `graceMs` is no time.
+   */
   async stop(options: StopOptions = {}): Promise<void> {
     const { graceMs = 30_000 } = options;
+    checkTime("stop a consumer", "graceMs", graceMs, 0);
     const stopped = new DOMException("The consumer was stopped", "AbortError");
     this.#stopTaking.abort(stopped);
     this.#taking.abort(stopped);
@@ -199,7 +217,7 @@ export class Consumer implements AsyncDisposable {
     );
     try {
       await this.#loop.catch(() => {});
-      await Promise.all(this.#working);
+      await withinMs(Promise.all(this.#working), graceMs + FAREWELL_MS);
       await this.#subscription[Symbol.asyncDispose]();
     } finally {
       clearTimeout(timer);
@@ -246,14 +264,15 @@ export class Consumer implements AsyncDisposable {
         // The bucket filled up while this token was held: a full bucket and one more would be a larger burst than allowed.
         held = 0;
         limiter.refund();
-        await limiter.take(1, { signal });
+        await limiter.take(1, { signal: AbortSignal.any([signal, delivery.lost]) });
       }
       return delivery;
     } catch (error) {
       if (held > 0) limiter?.refund();
-      await delivery?.release();
+      // If it is lost, it comes again by itself.
+      await delivery?.release().catch(() => {});
       this.#arrived = false;
-      if (signal.aborted) return undefined;
+      if (signal.aborted || delivery?.lost.aborted) return undefined;
       throw error;
     }
   }
@@ -288,6 +307,7 @@ export class Consumer implements AsyncDisposable {
         outcome: { kind: "discard", reason: `its consumers died with it, attempt ${delivery.attempt}` },
       };
     }
+    delivery.lost.throwIfAborted();
     const timeout = new AbortController();
     const { handlerTimeoutMs } = this.#options;
     const timer = setTimeout(() => timeout.abort(new DOMException("Timed out", "TimeoutError")), handlerTimeoutMs);
@@ -301,7 +321,7 @@ export class Consumer implements AsyncDisposable {
         ...(priority === undefined ? {} : { priority }),
         ...(traceparent === undefined ? {} : { traceparent }),
       };
-      return { message, outcome: await abortable(this.#handler(message, context), signal) };
+      return { message, outcome: sound(await abortable(this.#handler(message, context), signal)) };
     } catch (error) {
       if (delivery.lost.aborted) throw error;
       if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
@@ -316,11 +336,12 @@ export class Consumer implements AsyncDisposable {
     delivery: Delivery,
     { message, outcome }: { message?: StudyMessage | undefined; outcome: Outcome | { kind: "release" } },
   ): Promise<void> {
-    const { maxAttempts, backoff } = this.#options;
+    const { maxAttempts, handlerTimeoutMs } = this.#options;
     switch (outcome.kind) {
       case "done":
         try {
-          await delivery.acknowledge(outcome.effect);
+          const { effect } = outcome;
+          await delivery.acknowledge(effect && ((transaction) => deadline(effect(transaction), handlerTimeoutMs)));
         } catch (error) {
           const lost = delivery.lost.aborted || (error instanceof QueueError && error.code === "delivery-lost");
           if (lost || outcome.effect === undefined) throw error;
@@ -340,7 +361,7 @@ export class Consumer implements AsyncDisposable {
           const { reason, errorClass } = outcome;
           return await this.#bury(delivery, message, `${reason}, attempt ${delivery.attempt}`, errorClass);
         }
-        await delivery.retry(outcome.afterMs ?? backoff(delivery.attempt));
+        await delivery.retry(outcome.afterMs ?? this.#pauseMs(delivery.attempt));
         this.#log(delivery, "tried again later", outcome.reason);
         return this.#count("retried");
       case "discard":
@@ -355,7 +376,8 @@ export class Consumer implements AsyncDisposable {
     errorClass: string | undefined,
   ): Promise<void> {
     try {
-      await this.#options.onDeadLetter?.(message, reason);
+      const { onDeadLetter, handlerTimeoutMs } = this.#options;
+      if (onDeadLetter !== undefined) await deadline(onDeadLetter(message, reason), handlerTimeoutMs);
     } catch (error) {
       // What cannot be written down must not disappear into the dead letters.
       await delivery.requeue(UNRECORDED_PAUSE_MS);
@@ -369,6 +391,16 @@ export class Consumer implements AsyncDisposable {
       reason,
     });
     this.#count("dead");
+  }
+
+  #pauseMs(attempt: number): number {
+    try {
+      const ms = this.#options.backoff(attempt);
+      if (isPause(ms)) return ms;
+    } catch {
+      // As one that is no pause.
+    }
+    return backoffMs(attempt);
   }
 
   #log(delivery: Delivery, what: string, reason: string): void {
@@ -389,9 +421,33 @@ export class Consumer implements AsyncDisposable {
   #count(what: keyof ConsumerCounts): void {
     this.#counts[what] += 1;
     this.#meter.count(performance.now());
-    this.#options.onOutcome?.(what);
+    try {
+      this.#options.onOutcome?.(what);
+    } catch (error) {
+      log.error("The consumer's onOutcome failed: {error}", { error: codeOf(error) });
+    }
   }
 }
+
+function isPause(ms: number): boolean {
+  return ms >= 0 && ms < Infinity;
+}
+
+/** What a handler gave, if it is an outcome: TypeScript alone would otherwise hold it to that. */
+function sound(outcome: Outcome): Outcome {
+  const kinds: readonly unknown[] = ["done", "retry", "requeue", "discard"];
+  if (!kinds.includes(outcome?.kind)) return { kind: "retry", reason: "the handler gave no outcome" };
+  if (!("afterMs" in outcome) || outcome.afterMs === undefined || isPause(outcome.afterMs)) return outcome;
+  return { kind: "retry", reason: "the handler asked for a pause that is none" };
+}
+
+/** Waits for a promise that never rejects, no longer than so many milliseconds. */
+async function withinMs(promise: Promise<unknown>, ms: number): Promise<void> {
+  await deadline(promise, Math.min(ms, 2 ** 31 - 1)).catch(() => {});
+}
+
+/** Time allowed to handing back at a stop, in milliseconds. */
+const FAREWELL_MS = 2_000;
 
 /** A wait for a message that is longer than this, in milliseconds, means that the queue was idle. */
 const IDLE_MS = 50;
@@ -415,7 +471,7 @@ function codeOf(error: unknown): string {
  * @param handler Works on one study; its return value decides what becomes of the message.
  * @param options Pace, concurrency and attempts.
  * @returns The running consumer.
- * @throws {RangeError} If `concurrency` or `maxAttempts` is no whole number of at least 1.
+ * @throws {RangeError} If `concurrency` or `maxAttempts` is no whole number of at least 1, or `handlerTimeoutMs` no time.
  */
 export async function consume(
   broker: Broker,
@@ -431,6 +487,7 @@ export async function consume(
       );
     }
   }
+  if (options.handlerTimeoutMs !== undefined) checkTime("consume", "handlerTimeoutMs", options.handlerTimeoutMs, 1);
   const prefetch = options.limiter === undefined ? options.concurrency ?? 5 : 0;
   const { singleActive = false } = options;
   const subscription = await broker.subscribe(queue, { prefetch, singleActive });

@@ -1,5 +1,5 @@
 import { configure, type LogRecord, reset } from "@logtape/logtape";
-import { assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { consume, type ConsumeOptions, type Handler, type Outcome } from "@pixl/core/queue";
 import { TokenBucket } from "@pixl/core/rate-limiter";
 import { ScriptedBroker, study } from "../support/scripted_broker.ts";
@@ -365,4 +365,134 @@ Deno.test("consume() warns of a service that is down once, not for each study", 
     ],
   );
   assertEquals(records.length, 10);
+});
+
+for (const afterMs of [NaN, -1, Infinity]) {
+  Deno.test(`consume() counts an attempt where a handler asks for a pause of ${afterMs}`, async () => {
+    const broker = new ScriptedBroker();
+    broker.add(study(), study({ procedure_occurrence_id: 5 }));
+    const log = await run(
+      broker,
+      ({ procedure_occurrence_id }) =>
+        Promise.resolve({ kind: procedure_occurrence_id === 4 ? "retry" : "requeue", reason: "busy", afterMs }),
+      {
+        maxAttempts: 2,
+        concurrency: 1,
+      },
+    );
+    const dead = "dead: the handler asked for a pause that is none, attempt 2";
+    assertEquals(log, ["retry 10", "retry 10", dead, dead]);
+  });
+}
+
+Deno.test("consume() counts an attempt where a handler gives no outcome", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const handler: Handler = () => Promise.resolve(JSON.parse("null"));
+  assertEquals(await run(broker, handler, { maxAttempts: 1 }), ["dead: the handler gave no outcome, attempt 1"]);
+});
+
+for (const [what, backoff] of [["throws", () => JSON.parse("{")], ["gives NaN", () => NaN]] as const) {
+  Deno.test(`consume() takes a pause of its own where backoff ${what}`, async () => {
+    const broker = new ScriptedBroker();
+    broker.add(study());
+    const log = await run(broker, always({ kind: "retry", reason: "busy" }), { maxAttempts: 2, backoff });
+    assertMatch(log[0] ?? "", /^retry \d{3,4}$/);
+  });
+}
+
+for (const ms of [0, -1, NaN, Infinity, 2 ** 31]) {
+  Deno.test(`consume() refuses a handlerTimeoutMs of ${ms}, and stop() a graceMs that is no time`, async () => {
+    const broker = new ScriptedBroker();
+    await assertRejects(
+      () => consume(broker, "pacs", always({ kind: "done" }), { handlerTimeoutMs: ms }),
+      RangeError,
+      "handlerTimeoutMs",
+    );
+    if (ms === 0) return;
+    await using consumer = await consume(broker, "pacs", always({ kind: "done" }));
+    await assertRejects(() => consumer.stop({ graceMs: ms }), RangeError, "graceMs");
+  });
+}
+
+Deno.test("Consumer.stop() does not wait for an effect that never ends", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  const effect = () => {
+    start();
+    return new Promise<void>(() => {});
+  };
+  const consumer = await consume(broker, "pacs", always({ kind: "done", effect }), { handlerTimeoutMs: 3_000 });
+  await started;
+  const before = performance.now();
+  await consumer.stop({ graceMs: 10 });
+  assertLess(performance.now() - before, 2_900);
+  // Its time-out ends the effect, and its timer.
+  while (broker.log.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  assertMatch(broker.log[0] ?? "", /^retry/);
+});
+
+Deno.test("consume() does not end with onOutcome, nor count twice", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study(), study({ procedure_occurrence_id: 5 }));
+  await using consumer = await consume(broker, "pacs", always({ kind: "done" }), {
+    onOutcome: () => {
+      throw new Error("screen is gone");
+    },
+  });
+  await consumer.idle();
+  assertEquals([consumer.stats.done, consumer.stats.returned], [2, 0]);
+});
+
+Deno.test("consume() goes on when a message is lost that waits for its second token", async () => {
+  const broker = new ScriptedBroker();
+  const limiter = new TokenBucket({ rate: 1e-9, capacity: 1, initial: 1 });
+  let handled = 0;
+  await using consumer = await consume(broker, "pacs", () => {
+    handled += 1;
+    return Promise.resolve({ kind: "done" });
+  }, { limiter });
+  // Idle for so long that its token is given back when the message comes: somebody else takes that.
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  const refund = limiter.refund.bind(limiter);
+  limiter.refund = (n) => {
+    refund(n);
+    limiter.tryTake();
+  };
+  broker.add(study());
+  while (limiter.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+
+  broker.lost.abort(new Error("lease taken over"));
+
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  limiter.refund = refund;
+  consumer.pause();
+  consumer.resume();
+  limiter.setRate(1_000);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals(handled, 0);
+  assertEquals(await Promise.race([consumer.finished.then(() => "ended"), Promise.resolve("runs")]), "runs");
+});
+
+Deno.test("Consumer.idle() rejects when the consumer is stopped, whatever its own signal", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const limiter = new TokenBucket({ rate: 0, initial: 0 });
+  const consumer = await consume(broker, "pacs", always({ kind: "done" }), { limiter });
+  const waiting = assertRejects(() => consumer.idle({ signal: new AbortController().signal }), DOMException, "stopped");
+  await consumer.stop();
+  await waiting;
+});
+
+Deno.test("Consumer.idle() waits for the end of a pause", async () => {
+  const broker = new ScriptedBroker();
+  await using consumer = await consume(broker, "pacs", always({ kind: "done" }));
+  consumer.pause();
+  let idle = false;
+  const waiting = consumer.idle().then(() => idle = true);
+  await new Promise((resolve) => setTimeout(resolve, 160));
+  assertEquals(idle, false);
+  consumer.resume();
+  await waiting;
 });
