@@ -180,7 +180,8 @@ export interface Broker extends AsyncDisposable {
   /**
    * How long the message has waited that is taken next.
    *
-   * @returns Milliseconds since it was published; `undefined` if none is ready, or if its publisher did not say when.
+   * @returns Milliseconds since it was published; `undefined` if none is ready, if its publisher did not say when, or if the broker does not show it (a
+   * classic queue of RabbitMQ).
    */
   age(queue: string, options?: Abortable): Promise<number | undefined>;
   /** Deletes every message that waits, not those in hand nor the dead letters. @returns Their number. */

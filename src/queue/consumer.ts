@@ -211,6 +211,7 @@ export class Consumer implements AsyncDisposable {
     this.#stopTaking.abort(stopped);
     this.#taking.abort(stopped);
     this.#resumed.resolve();
+    this.#finishedOne.resolve();
     const timer = setTimeout(
       () => this.#giveUp.abort(new DOMException("The grace period is over", "AbortError")),
       graceMs,
@@ -233,7 +234,7 @@ export class Consumer implements AsyncDisposable {
   async #takeInTurn(): Promise<void> {
     const { signal } = this.#stopTaking;
     while (!signal.aborted) {
-      while (this.#working.size >= this.#options.concurrency) {
+      while (this.#working.size >= this.#options.concurrency && !signal.aborted) {
         this.#finishedOne = Promise.withResolvers();
         await this.#finishedOne.promise;
       }

@@ -56,7 +56,7 @@ onEachEngine((engine) => {
     named,
     async () => ({ broker: new PostgresBroker((await engine.database()).sql) }),
     engine.test,
-    { priorities: "strict", keepsPlaces: true },
+    { priorities: "strict", keepsPlaces: true, ages: true },
   );
 
   engine.test(`${named}: a dead consumer's message comes back as the next attempt`, async () => {

@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { consume, encodeMessage, messageId, QueueError, RabbitmqBroker } from "@pixl/core/queue";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { consume, encodeMessage, messageId, PublishError, QueueError, RabbitmqBroker } from "@pixl/core/queue";
 import { testWith } from "../support/programs.ts";
 import { sharedRabbitmq, startRabbitmq, useSharedRabbitmq, withRaw } from "../support/rabbitmq.ts";
 import { study } from "../support/scripted_broker.ts";
@@ -51,22 +51,150 @@ rabbitmqTest("RabbitmqBroker.walk() shows what RabbitMQ itself gave up, with its
   await (await take(subscription)).acknowledge();
 });
 
-rabbitmqTest("RabbitmqBroker.age() any number of times makes no dead letter", async () => {
+rabbitmqTest("to look at messages between attempts never makes a dead letter of them", async () => {
   for (const queueType of ["quorum", "classic"] as const) {
     await using broker = await RabbitmqBroker.open({ ...await sharedRabbitmq(), queueType, maxDeliveries: 3 });
     const queue = queueName();
     await broker.declare(queue);
-    await broker.publish(queue, messages(1));
-    for (let i = 0; i < 20; i++) {
-      await eventually(async () => await broker.age(queue) !== undefined, "the message is gone");
+    await broker.publish(queue, messages(12));
+    const keep = (batch: readonly unknown[]) => Promise.resolve(batch.map(() => "keep" as const));
+    const handled: string[] = [];
+    for (let i = 0; i < 12; i++) {
+      assertEquals(await broker.walk(queue, "waiting", keep), 12 - i);
+      await broker.age(queue);
+      await depthBecomes(broker, queue, { ready: 12 - i, dead: 0 });
+      await using subscription = await broker.subscribe(queue);
+      const delivery = await take(subscription);
+      assertEquals(delivery.attempt, 1);
+      handled.push(delivery.messageId);
+      await delivery.acknowledge();
     }
-    await using subscription = await broker.subscribe(queue);
-    const delivery = await take(subscription);
-    assertEquals(delivery.attempt, 1);
-    await delivery.acknowledge();
+    assertEquals(handled.sort(), ids(12), queueType);
     await depthBecomes(broker, queue, { ready: 0, dead: 0 });
   }
 });
+
+rabbitmqTest("RabbitmqBroker.walk() has deleted what it was told to when it is closed at once", async () => {
+  await using other = await RabbitmqBroker.open(await sharedRabbitmq());
+  for (let round = 0; round < 3; round++) {
+    const queue = queueName();
+    await other.declare(queue);
+    await other.publish(queue, messages(500));
+    {
+      await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
+      const all = (batch: readonly unknown[]) => Promise.resolve(batch.map(() => "delete" as const));
+      assertEquals(await broker.walk(queue, "waiting", all), 500);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assertEquals((await other.depth(queue)).ready, 0);
+  }
+});
+
+rabbitmqTest("RabbitmqBroker.walk() rejects with a QueueError when it is cut off", async () => {
+  const server = await sharedRabbitmq();
+  await using proxy = new TcpProxy(server.port);
+  await using broker = await RabbitmqBroker.open({ ...server, port: proxy.port });
+  await using direct = await RabbitmqBroker.open(server);
+  const queue = queueName();
+  await direct.declare(queue);
+  await direct.publish(queue, messages(5));
+  const error = await assertRejects(() =>
+    broker.walk(queue, "waiting", async (batch) => {
+      proxy.cut();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return batch.map(() => "delete" as const);
+    }), QueueError);
+  assertEquals(error.code, "broker-unreachable");
+  await depthBecomes(direct, queue, { ready: 5 });
+});
+
+rabbitmqTest("two single active subscriptions never take messages at once, though their lock is deleted", async () => {
+  await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
+  await using other = await RabbitmqBroker.open(await sharedRabbitmq());
+  const queue = queueName();
+  await broker.declare(queue);
+  await broker.publish(queue, messages(2));
+  await using first = await broker.subscribe(queue, { singleActive: true });
+  const held = await take(first);
+  await withRaw((channel) => channel.deleteQueue(`${queue}.consumers`));
+  await other.declare(queue);
+  await using second = await other.subscribe(queue, { singleActive: true });
+  const taken = await take(second);
+  assertEquals(held.lost.aborted, true);
+  await taken.acknowledge();
+});
+
+rabbitmqTest("a subscription goes on uncounted when the queue of the consumers is deleted", async () => {
+  await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
+  const queue = queueName();
+  await broker.declare(queue);
+  await using subscription = await broker.subscribe(queue);
+  await withRaw((channel) => channel.deleteQueue(`${queue}.consumers`));
+  const waiting = take(subscription);
+  await broker.publish(queue, messages(1));
+  await (await waiting).acknowledge();
+});
+
+for (const queueType of ["quorum", "classic"] as const) {
+  rabbitmqTest(
+    `RabbitMQ's lack of memory wedges no consumer whose handler asks for another attempt (${queueType})`,
+    async () => {
+      await using server = await startRabbitmq();
+      await using broker = await RabbitmqBroker.open({ ...server, queueType });
+      await broker.declare("pacs");
+      const studies = [1, 2, 3].map((n) => study({ procedure_occurrence_id: n }));
+      await broker.publish("pacs", studies.map((each) => ({ messageId: messageId(each), body: encodeMessage(each) })));
+      await server.ctl("set_vm_memory_high_watermark", "0.0000001");
+      const tried = new Map<number, number>();
+      const limiter = { take: () => Promise.resolve(), refund: () => {} };
+      const consumer = await consume(broker, "pacs", ({ procedure_occurrence_id: n }) => {
+        tried.set(n, (tried.get(n) ?? 0) + 1);
+        return Promise.resolve(tried.get(n) === 1 ? { kind: "retry", reason: "busy", afterMs: 0 } : { kind: "done" });
+      }, { concurrency: 2, limiter });
+      await eventually(() => Promise.resolve(tried.size === 2), "nothing was taken");
+
+      const start = performance.now();
+      await consumer.stop({ graceMs: 100 });
+      assert(performance.now() - start < 6_000, "stop() did not end in time");
+
+      await server.ctl("set_vm_memory_high_watermark", "0.4");
+      await using again = await consume(broker, "pacs", () => Promise.resolve({ kind: "done" }));
+      await eventually(async () => {
+        const { ready, delayed } = await broker.depth("pacs");
+        return ready + delayed === 0 && again.stats.done >= 3;
+      }, () => `done: ${again.stats.done}`);
+    },
+  );
+}
+
+rabbitmqTest("RabbitmqBroker.publish() tells that the user is gone, and next() waits for it to come back", async () => {
+  await using server = await startRabbitmq();
+  await server.ctl("add_user", "guest worker", "PWSEED2");
+  await server.ctl("set_permissions", "guest worker", ".*", ".*", ".*");
+  await using broker = await RabbitmqBroker.open({ ...server, username: "guest worker", password: "PWSEED2" });
+  await broker.declare("pacs");
+  await using subscription = await broker.subscribe("pacs");
+  const waiting = subscription.next();
+  await server.ctl("delete_user", "guest worker");
+  await server.ctl("close_all_connections", "test");
+  const error = await assertRejects(() => broker.publish("pacs", messages(1), { timeoutMs: 6_000 }), PublishError);
+  assertInstanceOf(error.cause, QueueError);
+  assertEquals(error.cause.code, "broker-refused");
+  await server.ctl("add_user", "guest worker", "PWSEED2");
+  await server.ctl("set_permissions", "guest worker", ".*", ".*", ".*");
+  await broker.publish("pacs", messages(1), { retry: true });
+  await (await waiting).acknowledge();
+});
+
+for (const timeoutMs of [0, -1, NaN, Infinity, 2 ** 31]) {
+  rabbitmqTest(`RabbitmqBroker.publish() refuses a timeoutMs of ${timeoutMs} and publishes nothing`, async () => {
+    await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
+    const queue = queueName();
+    await broker.declare(queue);
+    await assertRejects(() => broker.publish(queue, messages(3), { timeoutMs }), RangeError, "timeoutMs");
+    await depthBecomes(broker, queue, { ready: 0 });
+  });
+}
 
 rabbitmqTest("RabbitmqBroker.subscribe() that asks for no single consumer stands by while there is one", async () => {
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
@@ -141,6 +269,9 @@ rabbitmqTest("RabbitmqBroker.publish() with retry carries on after every cut, wi
     return Promise.resolve(batch.map(() => "delete" as const));
   });
   assertEquals([...seen.keys()].sort(), ids(2_000));
+  const repeats = [...seen.values()].reduce((sum, count) => sum + count - 1, 0);
+  // No more than was in flight at each of five cuts, which never was the whole window.
+  assert(repeats <= 5 * 400, `${repeats} came twice`);
   await depthBecomes(direct, queue, { ready: 0 });
 });
 

@@ -39,7 +39,9 @@ for (const queueType of ["quorum", "classic"] as const) {
     `RabbitmqBroker (${queueType})`,
     async () => ({ broker: await RabbitmqBroker.open({ ...await sharedRabbitmq(), queueType }) }),
     rabbitmqTest,
-    queueType === "classic" ? { priorities: "strict", keepsPlaces: false } : { priorities: "none", keepsPlaces: true },
+    queueType === "classic"
+      ? { priorities: "strict", keepsPlaces: false, ages: false }
+      : { priorities: "none", keepsPlaces: true, ages: true },
   );
 }
 

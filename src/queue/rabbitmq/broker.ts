@@ -16,7 +16,7 @@ import type { Letter } from "./confirms.ts";
 import { closeChannel, Connection } from "./connection.ts";
 import { RabbitmqDelivery } from "./delivery.ts";
 import { checkWhole, type RabbitmqOptions, settingsOf } from "./options.ts";
-import { copied, deliveriesOf, readProperties } from "./properties.ts";
+import { type Change, copied, deliveriesOf, readProperties, returnsOf } from "./properties.ts";
 import { Publisher } from "./publisher.ts";
 import { Session } from "./session.ts";
 import { RabbitmqSubscription } from "./subscription.ts";
@@ -127,17 +127,23 @@ export class RabbitmqBroker implements Broker {
     }, options);
   }
 
-  /** See {@linkcode Broker.age}. Taken and handed back to be looked at, since RabbitMQ shows no message otherwise; to the second. */
+  /**
+   * See {@linkcode Broker.age}; to the second. RabbitMQ shows a message only to who takes it, so it is taken and handed back. A quorum queue counts
+   * that: after ten looks at one message a fresh copy takes its place, behind the others. A classic queue would take it for the death of a consumer, so
+   * there it is not looked at, and nothing is said.
+   */
   async age(queue: string, options: Abortable = {}): Promise<number | undefined> {
+    const { settings } = this.#connection;
     return await this.#connection.withChannel(queue, async (channel) => {
-      const message = await channel.get(queueNames(queue).main);
+      const { main } = queueNames(queue);
+      await channel.checkQueue(main);
+      if (settings.queueType === "classic") return undefined;
+      const message = await channel.get(main);
       if (message === false) return undefined;
       const session = new Session(channel, this.#connection.ended);
-      const { settings } = this.#connection;
-      const send = (name: string, letter: Letter) => this.#publisher.send(name, letter);
+      const send = (name: string, letter: Letter, abort: Abortable) => this.#publisher.send(name, letter, abort);
       const delivery = new RabbitmqDelivery(message, { queue, session, settings, send });
-      if (settings.queueType === "classic") await delivery.handBack();
-      else await delivery.release();
+      await delivery.release();
       const { publishedAt } = delivery;
       return publishedAt === undefined ? undefined : Math.max(0, Date.now() - Date.parse(publishedAt));
     }, options);
@@ -166,12 +172,12 @@ export class RabbitmqBroker implements Broker {
     const { main, delays, dead } = queueNames(queue);
     const abort = signal === undefined ? {} : { signal };
     const channel = await this.#connection.channel(abort);
-    const copy = async (message: Message, attempt?: number) => {
+    const copy = async (message: Message, change: Change) => {
       const { properties, content } = message;
       await this.#publisher.send(main, {
         messageId: readProperties(properties).messageId,
         body: new Uint8Array(content),
-        properties: copied(properties, attempt === undefined ? {} : { attempt }),
+        properties: copied(properties, change),
       });
       channel.ack(message);
     };
@@ -179,10 +185,10 @@ export class RabbitmqBroker implements Broker {
     const held: (() => Promise<void>)[] = [];
     const execute = async (message: Message, verdict: "keep" | "requeue", source: string) => {
       if (verdict === "requeue") {
-        if (place === "dead") await copy(message, 1);
-        else held.push(() => copy(message, 1));
-      } else if (source === main && this.#isWorn(message)) {
-        held.push(() => copy(message));
+        if (place === "dead") await copy(message, { attempt: 1 });
+        else held.push(() => copy(message, { attempt: 1 }));
+      } else if (source === main && this.#wouldCount(message)) {
+        held.push(() => copy(message, { returns: returnsOf(message.properties) }));
       } else {
         const light = { ...message, content: NOTHING };
         held.push(() => Promise.resolve(handBack(channel, light)));
@@ -209,10 +215,10 @@ export class RabbitmqBroker implements Broker {
     return shown;
   }
 
-  /** Whether a message has come back so often that RabbitMQ would soon give it up: a fresh copy is counted from zero. */
-  #isWorn({ properties }: Message): boolean {
+  /** Whether to hand a message back would bring it nearer to being a dead letter. A fresh copy is counted from where it was, or from zero. */
+  #wouldCount({ properties }: Message): boolean {
     const { queueType, maxDeliveries } = this.#connection.settings;
-    return queueType === "quorum" && deliveriesOf(properties) >= maxDeliveries / 2;
+    return queueType === "classic" || deliveriesOf(properties) >= maxDeliveries / 2;
   }
 
   /** Hands back what is in hand and closes the connection, within about 4 s whatever the broker does. */

@@ -208,6 +208,8 @@ export class Confirms {
 }
 
 function silence(timeoutMs: number, connection: Connection, cause?: unknown): QueueError {
+  // It says more: that the login is refused, for one.
+  if (connection.failure !== undefined) return connection.failure;
   const { host, port } = connection.settings;
   const why = connection.blocked ? "it is short of memory or disk" : "check that it is running";
   return new QueueError(

@@ -1,9 +1,13 @@
 import { Socket } from "node:net";
 import { abortable, deadline, delay } from "@std/async";
+import { getLogger } from "@logtape/logtape";
 import * as amqp from "amqplib";
 import type { Abortable } from "../broker.ts";
 import { closedFailure, connectFailure, isTransient, operationFailure } from "./failure.ts";
+import type { QueueError } from "../errors.ts";
 import type { Settings } from "./options.ts";
+
+const log = getLogger(["pixl", "queue", "rabbitmq"]);
 
 /** Time allowed for one exchange with the broker, a reconnection included. */
 const ANSWER_MS = 30_000;
@@ -26,6 +30,10 @@ export class Connection implements AsyncDisposable {
   readonly #channels = new Map<amqp.Channel, Promise<void>>();
   #connected = Promise.withResolvers<amqp.ChannelModel>();
   #blocked = false;
+  /** Why the last attempt to connect failed, since when there is no connection. */
+  #failure: QueueError | undefined;
+  /** Whether there ever was one: whoever opens it is told by an error. */
+  #opened = false;
   #closed: Promise<void> | undefined;
 
   private constructor(settings: Settings, recovering: amqp.RecoveringChannelModel, link: Link, ended: AbortController) {
@@ -35,7 +43,18 @@ export class Connection implements AsyncDisposable {
     this.#ended = ended;
     recovering.on("blocked", () => this.#setBlocked(true));
     recovering.on("unblocked", () => this.#setBlocked(false));
-    recovering.on("connect", (model: amqp.ChannelModel) => this.#connected.resolve(model));
+    recovering.on("connect", (model: amqp.ChannelModel) => {
+      this.#failure = undefined;
+      this.#connected.resolve(model);
+    });
+    recovering.on("connect-failed", (error: Error) => {
+      const failure = connectFailure(error, settings);
+      // Once for each outage and reason: it is tried every two seconds.
+      if (this.#failure?.message !== failure.message && this.#opened) {
+        log.warn("{failure}", { failure: failure.message });
+      }
+      this.#failure = failure;
+    });
     recovering.on("disconnect", () => {
       this.#connected = Promise.withResolvers();
       this.#setBlocked(false);
@@ -66,6 +85,7 @@ export class Connection implements AsyncDisposable {
     signal?.addEventListener("abort", abort, { once: true });
     try {
       await Promise.race([recovering.waitForConnect(), failed]);
+      connection.#opened = true;
       return connection;
     } catch (error) {
       await connection[Symbol.asyncDispose]();
@@ -88,6 +108,11 @@ export class Connection implements AsyncDisposable {
   /** To be called before something is sent: what is sent together is written together, since a call to the system for each costs more than the rest. */
   gather(): void {
     if (this.#link.socket !== undefined) gather(this.#link.socket);
+  }
+
+  /** Why there is no connection, if it was tried in vain since the last one was lost. */
+  get failure(): QueueError | undefined {
+    return this.#failure;
   }
 
   /** Whether the broker takes no messages at the moment, being short of memory or disk. */
@@ -147,7 +172,7 @@ export class Connection implements AsyncDisposable {
     } catch (error) {
       signal?.throwIfAborted();
       this.throwIfClosed();
-      throw operationFailure(error, queue, this.settings);
+      throw this.#failure ?? operationFailure(error, queue, this.settings);
     }
   }
 

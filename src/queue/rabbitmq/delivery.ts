@@ -1,5 +1,6 @@
 import type { Message } from "amqplib";
-import type { Delivery, Effect, Priority } from "../broker.ts";
+import type { Abortable, Delivery, Effect, Priority } from "../broker.ts";
+import { PublishError } from "../errors.ts";
 import { lostFailure } from "./failure.ts";
 import type { Letter } from "./confirms.ts";
 import type { Settings } from "./options.ts";
@@ -15,8 +16,8 @@ export interface DeliveryContext {
   readonly session: Session;
   /** The type of the queue, and the returns before the message is made a dead letter. */
   readonly settings: Pick<Settings, "queueType" | "maxDeliveries">;
-  /** Sends a copy and waits for the confirmation. */
-  send(queue: string, letter: Letter): Promise<void>;
+  /** Sends a copy and waits for the confirmation. @throws The signal's reason, if it was not sent before. */
+  send(queue: string, letter: Letter, options: Abortable): Promise<void>;
 }
 
 /**
@@ -60,8 +61,8 @@ export class RabbitmqDelivery implements Delivery {
     const { properties } = this.#message;
     // Returns tell which messages kill their consumers, and this is none: a quorum queue counts it, so that a fresh copy must count from zero now and
     // then; a classic queue only says that there was one, which a copy does not say.
-    if (queueType === "classic") return await this.#moveTo(queue, { returns: returnsOf(properties) });
-    if (deliveriesOf(properties) >= maxDeliveries / 2) return await this.#moveTo(queue, {});
+    const copy = queueType === "classic" || deliveriesOf(properties) >= maxDeliveries / 2;
+    if (copy && await this.#tryMoveTo(queue, { returns: returnsOf(properties) })) return;
     await this.handBack();
   }
 
@@ -83,15 +84,6 @@ export class RabbitmqDelivery implements Delivery {
     await this.#moveTo(queueNames(this.#context.queue).dead, { attempt: this.attempt, death });
   }
 
-  /** Hands it back however it can. Never rejects: if all fails, the channel is closed and RabbitMQ takes it back. */
-  async giveBack(): Promise<void> {
-    try {
-      await this.release();
-    } catch {
-      await this.handBack().catch(() => {});
-    }
-  }
-
   /** Whether a classic queue gave it out before: its consumer may have died of it, which nobody else counts. */
   get returned(): boolean {
     return this.#context.settings.queueType === "classic" && this.#message.fields.redelivered;
@@ -105,10 +97,21 @@ export class RabbitmqDelivery implements Delivery {
     await this.deadLetter(`its consumers died with it, ${returns} times`);
   }
 
+  /** @returns Whether the copy was confirmed; if not, the message is still in hand. @throws {QueueError} `delivery-lost`. */
+  async #tryMoveTo(queue: string, change: Change): Promise<boolean> {
+    try {
+      await this.#moveTo(queue, change);
+      return true;
+    } catch (error) {
+      if (error instanceof PublishError) return false;
+      throw error;
+    }
+  }
+
   async #moveTo(queue: string, change: Change): Promise<void> {
     const { messageId, body } = this;
     const properties = copied(this.#message.properties, change);
-    await this.#answer(() => this.#context.send(queue, { messageId, body, properties }));
+    await this.#answer(() => this.#context.send(queue, { messageId, body, properties }, { signal: this.lost }));
   }
 
   /** If what comes before fails, the message is still in hand and may be answered otherwise. */

@@ -76,7 +76,8 @@ export function operationFailure(error: unknown, queue: string, settings: Settin
     case REPLY.notFound:
       return missingQueue(queue, error);
     case REPLY.preconditionFailed:
-      return mismatch(queue, error);
+      // A channel that RabbitMQ closes meanwhile answers whatever was asked of it.
+      return consumerTimeout(error) ?? mismatch(queue, error);
     case REPLY.accessRefused:
       return new QueueError(
         "broker-refused",
@@ -153,9 +154,13 @@ function plain(value = ""): string {
 
 /** Why RabbitMQ closed a channel, where it is more than a cut connection. */
 export function channelFailure(error: unknown): QueueError {
+  return consumerTimeout(error) ?? lostFailure("the connection to RabbitMQ was cut");
+}
+
+function consumerTimeout(error: unknown): QueueError | undefined {
   const [, timeoutMs] =
     /delivery acknowledgement on channel .* timed out\. Timeout value used: (\d+) ms/.exec(textOf(error)) ?? [];
-  if (timeoutMs === undefined) return lostFailure("the connection to RabbitMQ was cut");
+  if (timeoutMs === undefined) return undefined;
   return new QueueError(
     "delivery-lost",
     `Cannot answer the messages in hand as one of them was there longer than RabbitMQ's consumer_timeout of ${timeoutMs} ms: set it in rabbitmq.conf above the longest job`,

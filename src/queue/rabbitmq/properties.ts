@@ -104,7 +104,7 @@ export function copied(properties: MessageProperties, { attempt, returns, death 
     headers: {
       ...withoutHistory(headers),
       ...(attempt === undefined ? {} : { [ATTEMPT]: attempt }),
-      ...(returns === undefined ? {} : { [RETURNS]: returns }),
+      ...(returns === undefined || returns === 0 ? {} : { [RETURNS]: returns }),
       ...(death === undefined ? {} : {
         [REASON]: death.reason.slice(0, MAX_TEXT_LENGTH),
         ...(death.errorClass === undefined ? {} : { [ERROR_CLASS]: death.errorClass.slice(0, MAX_TEXT_LENGTH) }),

@@ -2,6 +2,7 @@ import { abortable, delay } from "@std/async";
 import type { Abortable, OutgoingMessage, PublishOptions } from "../broker.ts";
 import { PublishError, QueueError } from "../errors.ts";
 import { Confirms, type Letter, type Sent } from "./confirms.ts";
+import { checkTime } from "../check_time.ts";
 import type { Connection } from "./connection.ts";
 import { propertiesOf } from "./properties.ts";
 import { Window } from "./window.ts";
@@ -26,7 +27,6 @@ type Messages = Iterable<OutgoingMessage> | AsyncIterable<OutgoingMessage>;
 export class Publisher {
   readonly #connection: Connection;
   readonly #confirms: Confirms;
-  readonly #window = new Window(IN_FLIGHT.messages, IN_FLIGHT.bytes);
 
   /** @param connection The connection to use. */
   constructor(connection: Connection) {
@@ -47,6 +47,9 @@ export class Publisher {
   ): Promise<number> {
     signal?.throwIfAborted();
     this.#connection.throwIfClosed();
+    checkTime("publish", "timeoutMs", timeoutMs, 1);
+    // Each call has its own, so that none waits longer than its own messages may take.
+    const window = new Window(IN_FLIGHT.messages, IN_FLIGHT.bytes);
     const abort = signal === undefined ? {} : { signal };
     const inFlight = new Map<Flight, Promise<void>>();
     const unconfirmed: string[] = [];
@@ -62,7 +65,7 @@ export class Publisher {
     const follow = (letter: Letter, until: number, sent: Sent) => {
       const flight = { sent, over: false };
       const land = () => {
-        this.#window.leave(letter.body.length);
+        window.leave(letter.body.length);
         inFlight.delete(flight);
       };
       const confirmation = retry ? this.#insist(queue, letter, until, flight, abort) : sent.confirmed;
@@ -76,13 +79,13 @@ export class Publisher {
       inFlight.set(flight, done);
     };
     const launchLater = async (letter: Letter) => {
-      await this.#window.enter(letter.body.length, abort);
+      await window.enter(letter.body.length, abort);
       const until = performance.now() + timeoutMs;
       let sent: Sent;
       try {
         sent = await this.#launch(queue, letter, until, abort);
       } catch (error) {
-        this.#window.leave(letter.body.length);
+        window.leave(letter.body.length);
         signal?.throwIfAborted();
         return missed(letter.messageId, error);
       }
@@ -97,7 +100,7 @@ export class Publisher {
         return undefined;
       }
       const channel = this.#confirms.usable;
-      if (channel === undefined || !this.#window.tryEnter(body.length)) return launchLater(letter);
+      if (channel === undefined || !window.tryEnter(body.length)) return launchLater(letter);
       follow(letter, performance.now() + timeoutMs, this.#confirms.send(channel, queue, letter, timeoutMs));
       return undefined;
     };
@@ -126,13 +129,17 @@ export class Publisher {
    *
    * @param queue A queue of RabbitMQ.
    * @param letter The message.
+   * @param options Ends the wait until it can be sent.
+   * @throws The signal's reason.
    * @throws {PublishError} If it was not confirmed.
    */
-  async send(queue: string, letter: Letter): Promise<void> {
+  async send(queue: string, letter: Letter, options: Abortable = {}): Promise<void> {
     try {
-      const sent = await this.#launch(queue, letter, performance.now() + TIMEOUT_MS, {});
+      const sent = await this.#launch(queue, letter, performance.now() + TIMEOUT_MS, options);
       await sent.confirmed;
     } catch (cause) {
+      // It was not sent: afterwards nothing but the confirmation counts.
+      if (options.signal?.aborted && cause === options.signal.reason) throw cause;
       throw new PublishError(queue, [letter.messageId], 0, { cause });
     }
   }

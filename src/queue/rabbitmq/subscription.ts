@@ -1,15 +1,20 @@
 import { deadline, delay } from "@std/async";
 import type { Message } from "amqplib";
 import type { Abortable, Delivery, Subscription } from "../broker.ts";
+import type { QueueErrorCode } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import { RabbitmqDelivery } from "./delivery.ts";
-import { closedFailure, isInUse, operationFailure } from "./failure.ts";
+import { closedFailure, isInUse, isMissing, operationFailure } from "./failure.ts";
 import type { Publisher } from "./publisher.ts";
 import { Session } from "./session.ts";
 import { queueNames } from "./topology.ts";
 
 /** Pauses between two looks into an empty queue, in milliseconds. */
 const POLL_MS = { first: 20, last: 250 } as const;
+/** In place of a consumer's tag. */
+const NOBODY = "";
+/** What does not pass by itself. */
+const FATAL: readonly QueueErrorCode[] = ["queue-missing", "broker-refused", "closed"];
 /** Pause between two tries to become the single active consumer, in milliseconds. */
 const STAND_BY_MS = 500;
 const GOODBYE_MS = 2_000;
@@ -43,6 +48,8 @@ export class RabbitmqSubscription implements Subscription {
   /** Of the consumers to cancel when nothing more is wanted. */
   #consumerTags: readonly string[] = [];
   #working = false;
+  /** Whether it joins the consumers that are counted. */
+  #counted = true;
   #worked: Promise<void> = Promise.resolve();
   #pause = new AbortController();
   #closed: Promise<void> | undefined;
@@ -117,7 +124,7 @@ export class RabbitmqSubscription implements Subscription {
     if (session !== undefined) {
       for (const tag of this.#consumerTags) await session.channel.cancel(tag);
     }
-    await Promise.all(this.#ahead.splice(0).map((delivery) => delivery.giveBack()));
+    await Promise.all(this.#ahead.splice(0).map(giveBack));
   }
 
   /** Starts the one loop that serves all who wait, unless it runs. */
@@ -144,7 +151,8 @@ export class RabbitmqSubscription implements Subscription {
       } catch (error) {
         this.#session?.end();
         const failure = operationFailure(error, this.#queue, this.#connection.settings);
-        if (failure.code !== "broker-unreachable") {
+        // Whoever may not connect now may be let in again: the connection tries, and says why it cannot.
+        if (this.#connection.failure === undefined && FATAL.includes(failure.code)) {
           this.#failAll(failure);
           break;
         }
@@ -161,7 +169,7 @@ export class RabbitmqSubscription implements Subscription {
   /** Without a time-out: a late answer still brings a message that must not be forgotten. The heartbeat ends a wait for nothing. */
   async #ask(session: Session): Promise<boolean> {
     const message = await session.channel.get(this.#queue);
-    if (message !== false) this.#offer(message, session);
+    if (message !== false) await this.#offer(message, session);
     return message !== false;
   }
 
@@ -171,7 +179,7 @@ export class RabbitmqSubscription implements Subscription {
     const session = new Session(await this.#connection.channel(ended), this.#connection.ended);
     session.lost.addEventListener("abort", () => this.#lose(session), { once: true });
     try {
-      const presence = await this.#enter(session, ended);
+      const presence = this.#counted ? await this.#enter(session, ended) : NOBODY;
       if (presence === undefined) return undefined;
       const tags = this.#prefetch > 0 ? [await this.#consume(session, ended)] : [];
       if (this.#prefetch === 0) {
@@ -179,7 +187,7 @@ export class RabbitmqSubscription implements Subscription {
       }
       session.lost.throwIfAborted();
       // The single active one stays so until what it has in hand is answered.
-      this.#consumerTags = this.#singleActive ? tags : [...tags, presence];
+      this.#consumerTags = this.#singleActive || presence === NOBODY ? tags : [...tags, presence];
     } catch (error) {
       session.end();
       throw error;
@@ -191,17 +199,21 @@ export class RabbitmqSubscription implements Subscription {
   /**
    * Joins the consumers of the queue, who are counted; a single active one to the exclusion of all others.
    *
-   * @returns The consumer's tag; `undefined` if another is there that excludes this one, or is excluded by it. Then the channel is closed.
+   * @returns The consumer's tag; `undefined` if it is to be tried again, on another channel: another is there that excludes this one, or is excluded by
+   * it, or the queue of the consumers is gone, which only the single active one needs.
    */
   async #enter(session: Session, options: Abortable): Promise<string | undefined> {
-    const joining = session.channel.consume(queueNames(this.#queue).consumers, () => {}, {
+    const { consumers } = queueNames(this.#queue);
+    const leave = () => session.end();
+    const joining = session.channel.consume(consumers, (message) => message === null && leave(), {
       noAck: true,
       exclusive: this.#singleActive,
     });
     try {
-      return (await this.#connection.answer(joining, this.#queue, options)).consumerTag;
+      return (await this.#connection.answer(joining, consumers, options)).consumerTag;
     } catch (error) {
-      if (!isInUse(error)) throw error;
+      if (isMissing(error) && !this.#singleActive) this.#counted = false;
+      else if (!isInUse(error)) throw error;
       session.end();
       return undefined;
     }
@@ -215,24 +227,25 @@ export class RabbitmqSubscription implements Subscription {
       await channel.prefetch(this.#prefetch, false);
       return await channel.consume(
         this.#queue,
-        (message) => message === null ? session.end() : this.#offer(message, session),
+        (message) => message === null ? session.end() : void this.#offer(message, session),
       );
     };
     return (await this.#connection.answer(consuming(), this.#queue, options)).consumerTag;
   }
 
-  #offer(message: Message, session: Session): void {
+  /** Never rejects. */
+  async #offer(message: Message, session: Session): Promise<void> {
     const delivery = new RabbitmqDelivery(message, {
       queue: this.#queue,
       session,
       settings: this.#connection.settings,
-      send: (queue, letter) => this.#publisher.send(queue, letter),
+      send: (queue, letter, options) => this.#publisher.send(queue, letter, options),
     });
-    if (delivery.returned) return void delivery.countReturn().catch(() => delivery.giveBack());
+    if (delivery.returned) return await delivery.countReturn().catch(() => giveBack(delivery));
     const [waiter] = this.#waiters;
     if (waiter !== undefined) waiter.give(delivery);
     else if (this.#prefetch > 0) this.#ahead.push(delivery);
-    else void delivery.giveBack();
+    else await giveBack(delivery);
   }
 
   #lose(session: Session): void {
@@ -246,4 +259,9 @@ export class RabbitmqSubscription implements Subscription {
   #failAll(error: unknown): void {
     for (const waiter of [...this.#waiters]) waiter.fail(error);
   }
+}
+
+/** If that fails, the channel is closed and RabbitMQ takes it back. */
+async function giveBack(delivery: Delivery): Promise<void> {
+  await delivery.release().catch(() => {});
 }

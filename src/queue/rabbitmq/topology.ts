@@ -90,7 +90,8 @@ export async function declareQueues(
     quorum ? { "x-delivery-limit": maxDeliveries, ...handingOnTo(dead, true) } : { "x-max-priority": MAX_PRIORITY },
   );
   for (const ms of DELAYS_MS) {
-    await declare(delayQueue(main, ms), queueType, { "x-message-ttl": ms, ...handingOnTo(main, quorum) });
+    const limit = quorum ? { "x-delivery-limit": NO_LIMIT } : {};
+    await declare(delayQueue(main, ms), queueType, { "x-message-ttl": ms, ...limit, ...handingOnTo(main, quorum) });
   }
   // Only a classic queue can have a consumer to the exclusion of others.
   await declare(consumers, "classic", {});

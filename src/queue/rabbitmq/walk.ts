@@ -1,7 +1,9 @@
 import { deadline } from "@std/async";
 import type { Channel, Message } from "amqplib";
 import type { Abortable, KeptMessage, Verdict } from "../broker.ts";
+import { PixlError } from "../../errors.ts";
 import type { Connection } from "./connection.ts";
+import { operationFailure } from "./failure.ts";
 import { deathOf, readProperties } from "./properties.ts";
 
 /** A silence after which RabbitMQ is asked whether anything is left, in milliseconds. */
@@ -48,11 +50,16 @@ export async function walkQueue(
       await Promise.all(batch.map((message) => execute(message, "keep")));
       throw error;
     }
-    await Promise.all(batch.map(async (message, i) => {
-      const verdict = verdicts[i] ?? "keep";
-      if (verdict === "delete") channel.ack(message);
-      else await execute(message, verdict);
-    }));
+    try {
+      await Promise.all(batch.map(async (message, i) => {
+        const verdict = verdicts[i] ?? "keep";
+        if (verdict === "delete") channel.ack(message);
+        else await execute(message, verdict);
+      }));
+    } catch (error) {
+      // Of a closed channel amqplib only says that it is closed.
+      throw error instanceof PixlError ? error : operationFailure(error, queue, connection.settings);
+    }
   }
   await settle();
   return shown;
@@ -63,7 +70,7 @@ export async function walkQueue(
    * first time that frees what was held back, the second time that is done too.
    */
   async function settle(): Promise<void> {
-    await channel.prefetch(1, false);
+    await connection.answer(channel.prefetch(1, false), queue, options);
     for (let i = 0; i < 2; i++) {
       const { consumerTag } = await connection.answer(channel.consume(queue, () => {}), queue, options);
       await connection.answer(channel.cancel(consumerTag), queue, options);
