@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { listFiles } from "../../src/demo/files.ts";
 import { keepLog } from "../support/pixl.ts";
@@ -24,6 +24,11 @@ interface Report {
 
 /** Runs `deno task demo --json` as a user does. */
 async function demo(...args: string[]): Promise<Report> {
+  return (await demoSaying(...args)).report;
+}
+
+/** The same, with what it said to people. */
+async function demoSaying(...args: string[]): Promise<{ readonly report: Report; readonly said: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", "--quiet", "demo", "--json", ...args],
     cwd: ROOT,
@@ -32,7 +37,7 @@ async function demo(...args: string[]): Promise<Report> {
   const text = new TextDecoder();
   await keepLog("demo", { code, stdout: text.decode(stdout), stderr: text.decode(stderr) });
   if (code !== 0) throw new Error(text.decode(stderr));
-  return JSON.parse(text.decode(stdout));
+  return { report: JSON.parse(text.decode(stdout)), said: text.decode(stderr) };
 }
 
 Deno.test("deno task demo does the whole job; run again on its folder, nothing is sent twice", async () => {
@@ -53,8 +58,9 @@ Deno.test("deno task demo does the whole job; run again on its folder, nothing i
     });
     const arrived = await listFiles(join(dir, "dsh"));
 
-    const second = await demo("--dir", dir, "--studies", "20", "--rate", "100");
+    const { report: second, said } = await demoSaying("--dir", dir, "--studies", "30", "--rate", "100");
 
+    assertStringIncludes(said, "--studies 30 is not used");
     assertEquals([second.published, second.handled], [{ pacs: 0, ehr: 0 }, { pacs: 0, ehr: 0 }]);
     assertEquals(second.uploaded, { images: 0, exportFiles: 0, bytes: 0, verified: 20 + files + 1 });
     assertEquals(await listFiles(join(dir, "dsh")), arrived);
