@@ -173,7 +173,7 @@ onServers("pixl drain and restore move a queue to a file and back", async (site)
   assertEquals(await images(site), { done: 6 });
 });
 
-onEachSite(
+onServers(
   "pixl purge deletes what waits when it is told --yes; retry --unfinished asks for it again",
   async (site) => {
     const { project } = await pixlJson<{ project: string }>(["populate", site.extractDir, "--queues", "pacs"], site);

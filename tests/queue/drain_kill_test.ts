@@ -40,7 +40,7 @@ for (const [program, where] of BROKERS) {
       await broker.declare(queue);
       await broker.publish(queue, messages(MESSAGES));
 
-      await killAfter(address, queue, file, Math.random() * 150);
+      await killAfter(address, queue, file, 2 * round);
 
       const written = await wholeIds(file);
       assertEquals(new Set(written).size, written.length, "a message is in the file twice");
@@ -95,16 +95,21 @@ function child(where: Where, queue: string, file: string): string[] {
   return ["run", ...options, script, JSON.stringify(where), queue, file, String(BATCH)];
 }
 
-/** Runs it and kills it so many milliseconds after it began. */
-async function killAfter(where: Where, queue: string, file: string, ms: number): Promise<void> {
+/** Runs it and kills it some milliseconds after so many batches. */
+async function killAfter(where: Where, queue: string, file: string, batches: number): Promise<void> {
   const process = new Deno.Command(Deno.execPath(), {
     args: child(where, queue, file),
     stdin: "null",
     stdout: "piped",
   }).spawn();
   const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  assertMatch((await lines.read()).value ?? "", /^begin/);
-  await delay(ms);
+  // One line says that it begins, and one that a batch is done.
+  for (let text = ""; text.split("\n").length <= 1 + batches;) {
+    const { value, done } = await lines.read();
+    assert(!done, `it ended by itself: ${text}`);
+    text += value;
+  }
+  await delay(Math.random() * 10);
   try {
     process.kill("SIGKILL");
   } catch {
