@@ -85,7 +85,7 @@ async function fill(source: Source): Promise<OutgoingMessage[]> {
   const batch: OutgoingMessage[] = [];
   for (let bytes = 0; batch.length < BATCH && bytes < BATCH_BYTES;) {
     const next = source.next();
-    // A promise a message would cost as much as storing it.
+    // Nothing waits for a message that is at hand.
     const { done, value } = next instanceof Promise ? await next : next;
     if (done) break;
     try {
