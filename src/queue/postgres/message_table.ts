@@ -14,7 +14,7 @@ export class MessageTable {
   }
 
   async insert(queue: string, messages: readonly OutgoingMessage[]): Promise<void> {
-    // One JSON text is written and read in half the time that an array for each column takes.
+    // One JSON text is written and read faster than an array for each column.
     const rows = JSON.stringify(messages.map(({ messageId, body, priority, traceparent, attempt }) => ({
       name: withoutNul(messageId).toWellFormed(),
       body: body.toBase64(),

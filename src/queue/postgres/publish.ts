@@ -93,7 +93,7 @@ async function fill(source: Source): Promise<OutgoingMessage[]> {
         if (await Promise.race([source.peek(), late.promise]) === undefined) break;
       }
       const next = source.next();
-      // A promise a message would cost as much as storing it.
+      // Nothing waits for a message that is at hand.
       const { done, value } = next instanceof Promise ? await next : next;
       if (done) break;
       try {

@@ -1,6 +1,6 @@
 import { assertRejects } from "@std/assert";
 import { delay } from "@std/async";
-import { PublishError, RabbitmqBroker } from "@pixl/core/queue";
+import { PublishError, RabbitmqBroker, type RabbitmqOptions } from "@pixl/core/queue";
 import { isInstalled, testWith } from "../../support/programs.ts";
 import { type RabbitmqServer, startRabbitmq } from "../../support/rabbitmq.ts";
 import { until } from "../../support/until.ts";
@@ -18,7 +18,7 @@ Deno.test.afterAll(async () => {
 
 interface ServerFault extends Fault<RabbitmqServer> {
   readonly restarts?: true;
-  readonly queueType?: "classic";
+  readonly options?: Partial<RabbitmqOptions>;
 }
 
 const FAULTS: Readonly<Record<string, ServerFault>> = {
@@ -36,7 +36,7 @@ const FAULTS: Readonly<Record<string, ServerFault>> = {
     // It writes later which messages of a classic queue were acknowledged.
     repeats: ALL,
     restarts: true,
-    queueType: "classic",
+    options: { queueType: "classic" },
     strike: killAndRestart,
   },
   "an operator closes all connections": {
@@ -57,6 +57,7 @@ const FAULTS: Readonly<Record<string, ServerFault>> = {
   },
   "RabbitMQ hangs for 6 s, longer than its heartbeat": {
     repeats: IN_HAND,
+    options: { heartbeatSeconds: 1, connectTimeoutMs: 2_000 },
     strike: async (server) => {
       await server.pause();
       await delay(6_000);
@@ -80,16 +81,10 @@ const FAULTS: Readonly<Record<string, ServerFault>> = {
   },
 };
 
-for (const [name, { repeats, strike, restarts = false, queueType }] of Object.entries(FAULTS)) {
+for (const [name, { repeats, strike, restarts = false, options }] of Object.entries(FAULTS)) {
   testWith("rabbitmq", `2,000 messages survive that ${name}`, async () => {
     if (own === undefined) throw new Error("RabbitMQ did not start");
-    const options = {
-      ...own,
-      ...(queueType === undefined ? {} : { queueType }),
-      heartbeatSeconds: 1,
-      connectTimeoutMs: 2_000,
-    };
-    await survives(options, { repeats, strike }, own);
+    await survives({ ...own, ...options }, { repeats, strike }, own);
   }, { own: true, restarts });
 }
 
