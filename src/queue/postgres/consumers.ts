@@ -13,6 +13,7 @@ export class Consumers {
   readonly #leaseMs: number;
   readonly #here = new Set<Registration>();
   readonly #beat: () => Promise<void>;
+  #ticking: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param leaseMs How long they count without a sign of life; renewed three times in that time. @param beat Called each time. Never rejects. */
@@ -26,7 +27,7 @@ export class Consumers {
   async add(registration: Registration): Promise<void> {
     await this.#renew([registration]);
     this.#here.add(registration);
-    this.#timer ??= setInterval(() => void this.#tick(), this.#leaseMs / 3);
+    this.#timer ??= setInterval(() => this.#ticking = this.#tick(), this.#leaseMs / 3);
   }
 
   /** It is gone. Never rejects: what cannot be deleted runs out. */
@@ -36,6 +37,8 @@ export class Consumers {
       clearInterval(this.#timer);
       this.#timer = undefined;
     }
+    // A renewal that is under way would bring it back.
+    await deadline(this.#ticking, CLOSE_MS).catch(() => {});
     const { queue, owner } = registration;
     const gone = this.#sql`delete from pixl_pipeline.consumer where queue = ${queue} and owner = ${owner}`;
     await deadline(gone, CLOSE_MS).catch(() => {});

@@ -76,7 +76,7 @@ export class PostgresBroker implements Broker {
    * Works on that database.
    *
    * @param sql postgres.js handle; the caller closes it, after the broker.
-   * @param options Times.
+   * @param options How it takes messages.
    * @throws {RangeError} If a time is not positive.
    */
   constructor(sql: postgres.Sql, options: PostgresBrokerOptions = {}) {
@@ -185,7 +185,10 @@ export class PostgresBroker implements Broker {
         leaseMs: this.#leaseMs,
         queue,
         place,
-        nextLease: () => this.#nextLease(),
+        nextLease: () => {
+          this.#check({});
+          return this.#nextLease();
+        },
       },
       visit,
       options,

@@ -14,7 +14,7 @@ export interface Walk {
   readonly leaseMs: number;
   readonly queue: string;
   readonly place: "waiting" | "dead";
-  /** Names a lease that nobody had before. */
+  /** Names a lease that nobody had before. @throws {QueueError} `closed` if the broker was. */
   readonly nextLease: () => string;
 }
 
@@ -30,8 +30,8 @@ interface ShownRow extends LeasedRow {
 type Visit = (batch: readonly KeptMessage[]) => Promise<readonly Verdict[]>;
 
 /**
- * Shows the messages of a queue; see `Broker.walk`. Each batch is leased while it is shown, so that a killed process keeps nothing, and answered in one statement. Waiting ones
- * come in the order in which they were published.
+ * Shows the messages of a queue; see `Broker.walk`. Each batch is leased while it is shown, so that a killed process keeps nothing, and answered in
+ * one statement. Waiting ones come in the order in which they were published.
  *
  * @returns How many were shown.
  */
