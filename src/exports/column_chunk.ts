@@ -88,7 +88,8 @@ function nextPage(cursor: Cursor, codec: CompressionCodec): { header: PageHeader
   const compressed = v2?.is_compressed !== false && codec !== "UNCOMPRESSED";
   const page = new Uint8Array(size);
   const values = body.subarray(levels);
-  const plain = compressed && size > levels ? decompress(codec, values, size - levels) : values;
+  // Where all are null, nothing is left to decompress, and what a compressor makes of nothing is no value.
+  const plain = !compressed ? values : size > levels ? decompress(codec, values, size - levels) : new Uint8Array();
   if (plain.length !== size - levels) throw new RangeError("Page of another length");
   page.set(body.subarray(0, levels));
   page.set(plain, levels);

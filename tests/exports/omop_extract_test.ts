@@ -371,3 +371,11 @@ await fixtureTest("OmopExtract.studies() reads the fixture", "omop-es", async (p
     { ...study, accession_number: "AA12345605", procedure_occurrence_id: 5 },
   ]);
 });
+
+Deno.test("OmopExtract.studies() reads a compressed page that holds nothing but nulls", async () => {
+  await using dir = await temporaryFolder();
+  // Enough for a page of one column in which no study has a value.
+  await writeSyntheticExtract(dir.path, { studies: 6_600 });
+  const extract = await OmopExtract.open(dir.path);
+  assertEquals((await Array.fromAsync(extract.studies())).length, 6_600);
+});
