@@ -21,16 +21,13 @@ const FAULTS: Readonly<Record<string, NetworkFault>> = {
   "connections are reset three times": {
     repeats: 3 * IN_HAND,
     classic: true,
-    strike: async (proxy) => {
-      for (let time = 0; time < 3; time++) {
-        // Closed with bytes unread, a connection is reset; see RFC 1122, 4.2.2.13.
-        proxy.freeze();
-        await delay(100);
-        proxy.cut();
-        proxy.thaw();
-        await until("they are back", () => proxy.connected === 2);
-      }
-    },
+    strike: resetThreeTimes,
+  },
+  "connections of a paced consumer are reset three times": {
+    repeats: 6 * IN_HAND,
+    classic: true,
+    paced: true,
+    strike: resetThreeTimes,
   },
   "nothing can be reached for a while": {
     repeats: IN_HAND,
@@ -128,6 +125,17 @@ for (const queueType of ["quorum", "classic"] as const) {
       await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
     },
   );
+}
+
+async function resetThreeTimes(proxy: TcpProxy): Promise<void> {
+  for (let time = 0; time < 3; time++) {
+    // Closed with bytes unread, a connection is reset; see RFC 1122, 4.2.2.13.
+    proxy.freeze();
+    await delay(100);
+    proxy.cut();
+    proxy.thaw();
+    await until("they are back", () => proxy.connected === 2);
+  }
 }
 
 async function deleteQueue({ host, port, username, password }: RabbitmqAddress, queue: string): Promise<void> {

@@ -32,6 +32,11 @@ export interface Fault<T> {
   readonly strike: (target: T, scene: Scene) => Promise<void>;
   /** Most messages that may be handled twice, beside those that were published again; with 0 none may go unconfirmed either. */
   readonly repeats: number;
+  /**
+   * Each message is asked for with a token, as `pixl` does it, and not all are done at once: of ten one is tried again and one put back, and of a hundred
+   * one becomes a dead letter.
+   */
+  readonly paced?: boolean;
 }
 
 /** Where it happens. */
@@ -62,15 +67,21 @@ export async function brokerSurvives<T>(broker: Broker, fault: Fault<T>, target:
   await deadline(run({ broker, queue }, fault, target), PATIENCE_MS);
 }
 
-async function run<T>(scene: Scene, { strike, repeats }: Fault<T>, target: T): Promise<void> {
+async function run<T>(scene: Scene, { strike, repeats, paced = false }: Fault<T>, target: T): Promise<void> {
   const { broker, queue } = scene;
   const handled = new Map<number, number>();
-  await using consumer = await consume(broker, queue, async ({ procedure_occurrence_id: id }) => {
+  const putBack = new Set<number>();
+  await using consumer = await consume(broker, queue, async ({ procedure_occurrence_id: id }, { attempt }) => {
     // So that there are messages in hand when it strikes.
     await delay(3);
+    if (paced && id % 10 === 3 && attempt === 1) return { kind: "retry", reason: "busy", afterMs: 0 };
+    if (paced && id % 10 === 7 && !putBack.has(id)) {
+      putBack.add(id);
+      return { kind: "requeue", reason: "busy", afterMs: 0 };
+    }
     handled.set(id, (handled.get(id) ?? 0) + 1);
-    return { kind: "done" };
-  }, { concurrency: IN_HAND });
+    return paced && id % 100 === 50 ? { kind: "discard", reason: "status 404" } : { kind: "done" };
+  }, { concurrency: IN_HAND, ...(paced ? { limiter: { take: () => Promise.resolve(), refund: () => {} } } : {}) });
 
   async function* source(): AsyncGenerator<OutgoingMessage> {
     yield* numbered(0, BEFORE);
@@ -90,8 +101,13 @@ async function run<T>(scene: Scene, { strike, repeats }: Fault<T>, target: T): P
     throw new Error(`${ALL - handled.size} messages are lost`, { cause: error });
   });
   await consumer.idle();
-  await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
-  assertEquals(consumer.stats.dead, 0);
+  await depthBecomes(broker, queue, { ready: 0, delayed: 0 });
+  const dead = new Set<number>();
+  await broker.walk(queue, "dead", (letters) => {
+    for (const { messageId } of letters) dead.add(Number(messageId));
+    return Promise.resolve(letters.map(() => "delete" as const));
+  });
+  assertEquals([...dead].sort((a, b) => a - b), paced ? numbersFrom(0, ALL).filter((id) => id % 100 === 50) : []);
 
   const duplicates = [...handled.values()].reduce((sum, times) => sum + times - 1, 0);
   if (repeats === 0) assertEquals({ unconfirmed, duplicates }, { unconfirmed: 0, duplicates: 0 });

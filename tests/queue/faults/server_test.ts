@@ -39,11 +39,21 @@ const FAULTS: Readonly<Record<string, ServerFault>> = {
     options: { queueType: "classic" },
     strike: killAndRestart,
   },
+  "RabbitMQ is killed under a paced consumer and started again": {
+    // Of those that are put back, a copy may be there before the original is acknowledged.
+    repeats: 2 * IN_HAND,
+    restarts: true,
+    paced: true,
+    strike: killAndRestart,
+  },
   "an operator closes all connections": {
     repeats: IN_HAND,
-    strike: async (server) => {
-      await server.ctl("close_all_connections", "an operator wants it");
-    },
+    strike: closeAllConnections,
+  },
+  "an operator closes all connections of a paced consumer": {
+    repeats: 2 * IN_HAND,
+    paced: true,
+    strike: closeAllConnections,
   },
   "RabbitMQ is short of memory for a while": {
     repeats: 0,
@@ -86,6 +96,10 @@ for (const [name, { repeats, strike, restarts = false, options }] of Object.entr
     if (own === undefined) throw new Error("RabbitMQ did not start");
     await survives({ ...own, ...options }, { repeats, strike }, own);
   }, { own: true, restarts });
+}
+
+async function closeAllConnections(server: RabbitmqServer): Promise<void> {
+  await server.ctl("close_all_connections", "an operator wants it");
 }
 
 async function killAndRestart(server: RabbitmqServer): Promise<void> {
