@@ -80,6 +80,10 @@ export class Publisher {
     };
     const launchLater = async (letter: Letter) => {
       await window.enter(letter.body.length, abort);
+      if (hopeless) {
+        window.leave(letter.body.length);
+        return missed(letter.messageId, cause);
+      }
       const until = performance.now() + timeoutMs;
       let sent: Sent;
       try {

@@ -242,3 +242,17 @@ Deno.test("publish() sends nothing to a server that said before the first messag
   publisher?.unblock();
   assertEquals(await publishing, ALL);
 });
+
+for (
+  const [limit, bytes, count, most] of [["1,000 messages", 100, 2_000, 1_000], ["8 MiB", 100_000, 300, 83]] as const
+) {
+  Deno.test(`publish() has no more than ${limit} on the way to a server that confirms nothing`, async () => {
+    await using server = new ScriptedRabbitmq({ publish: () => {} });
+    await using broker = await open(server);
+    const body = new Uint8Array(bytes);
+    const messages = Array.from({ length: count }, (_, n) => ({ messageId: String(n), body }));
+    const error = await assertRejects(() => broker.publish("pacs", messages, { timeoutMs: 1_500 }), PublishError);
+    assertEquals([error.confirmed, error.unconfirmed.length], [0, count]);
+    assertEquals(server.published.length, most);
+  });
+}
