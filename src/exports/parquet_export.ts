@@ -49,8 +49,18 @@ export interface FinishOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How {@linkcode ParquetExport.files} lists. */
+export interface ListOptions {
+  /** Reads them all for their hashes. @default {false} */
+  readonly hash?: boolean;
+  /** Ends it. */
+  readonly signal?: AbortSignal;
+}
+
 /** A file that was exported, and where to read it now. */
-export interface LocatedFile extends ExportedFile {
+export interface LocatedFile extends Omit<ExportedFile, "sha256"> {
+  /** SHA-256 of its content, in hexadecimal, if that was asked for. */
+  readonly sha256?: string;
   /** Its path. After a crash amid a replacement it is not below {@linkcode ParquetExport.dir}. */
   readonly source: string;
 }
@@ -250,13 +260,13 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   /**
-   * Lists the parquet files that were exported, for the upload. Reads them all for their hashes. Links are left out.
+   * Lists the parquet files that were exported, for the upload. Links are left out.
    *
-   * @param options How to stop.
+   * @param options Whether to hash them, and how to stop.
    * @returns The files, in the order of their paths: of one export, if another one replaces it meanwhile.
    * @throws {ExportError} `not-exported`.
    */
-  async files(options: { readonly signal?: AbortSignal } = {}): Promise<LocatedFile[]> {
+  async files({ hash = false, ...options }: ListOptions = {}): Promise<LocatedFile[]> {
     return await this.#onDisk(() =>
       readExtract(this.dir, async (folder) => {
         const found = await findEntries(folder, options).catch((cause) => {
@@ -269,7 +279,7 @@ export class ParquetExport implements AsyncDisposable {
           if (file.isSpecial || !/\.parquet$/i.test(file.path)) continue;
           const { path, bytes } = file;
           const source = join(folder, path);
-          files.push({ path, bytes, sha256: await hashFile(source, options), source });
+          files.push({ path, bytes, source, ...(hash ? { sha256: await hashFile(source, options) } : {}) });
         }
         return files;
       })

@@ -138,7 +138,11 @@ export async function checkProject(
 
   async function localExport(): Promise<readonly { path: string; bytes: number; sha256?: string }[]> {
     try {
-      const { files, manifests, failed } = await planParquet(ledger, options.exportDir, { ...call, projectSlug });
+      const { files, manifests, failed } = await planParquet(ledger, options.exportDir, {
+        ...call,
+        projectSlug,
+        hash: true,
+      });
       for (const { path, reason } of failed) add("local", "different", path, reason);
       return [...files, ...manifests];
     } catch (error) {

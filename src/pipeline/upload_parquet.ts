@@ -66,11 +66,18 @@ async function sendExports(
   return UploadTally.sum(sent, last);
 }
 
+interface PlanOptions {
+  /** Files that differ from those at the destination replace them. @default {false} */
+  readonly replace?: boolean;
+  /** Reads the files for their hashes, which sending does not need: it hashes what it sends. @default {false} */
+  readonly hash?: boolean;
+}
+
 /** What {@linkcode uploadParquet} would send. */
 export async function planParquet(
   ledger: Ledger,
   exportDir: string,
-  options: Pick<UploadTaskOptions, "signal" | "projectSlug"> & { readonly replace?: boolean },
+  options: Pick<UploadTaskOptions, "signal" | "projectSlug"> & PlanOptions,
 ): Promise<ExportsPlan> {
   const files: FileToSend[] = [];
   const manifests: FileToSend[] = [];
@@ -95,7 +102,7 @@ export async function planParquet(
 async function planExport(
   ledger: Ledger,
   parquetExport: ParquetExport,
-  { signal, replace = false }: { readonly signal?: AbortSignal; readonly replace?: boolean },
+  { signal, replace = false, hash = false }: PlanOptions & { readonly signal?: AbortSignal },
 ): Promise<ExportPlan> {
   const call = signal === undefined ? {} : { signal };
   const { projectSlug, timeSlug, dir } = parquetExport;
@@ -110,7 +117,7 @@ async function planExport(
     replace,
     record: (transfer) => ledger.recordTransfer({ ...transfer, extractId: extract.extractId }),
   });
-  const files = await parquetExport.files(call);
+  const files = await parquetExport.files({ ...call, hash });
   if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
     throw new ExportError("not-exported", `Cannot send '${dir}': it is not whole, run 'pixl export' again`);
   }

@@ -380,12 +380,13 @@ Deno.test({
   },
 });
 
-Deno.test("ParquetExport.files() lists the parquet files with size and hash", async () => {
+Deno.test("ParquetExport.files() lists the parquet files with size, and hashes them if asked to", async () => {
   await using here = await scene();
   await Deno.writeTextFile(join(here.extract.dir, "public", "README.md"), "Read me");
   await exportAll(here);
   const parquetExport = here.export();
-  const files = await parquetExport.files();
+  for (const { sha256 } of await parquetExport.files()) assertEquals(sha256, undefined);
+  const files = await parquetExport.files({ hash: true });
   assertEquals(
     files.map(({ path }) => path),
     WHOLE.slice(2, 6).map((path) => path.replace(`all_extracts/${TIME}/`, "")),
