@@ -132,7 +132,7 @@ export class RabbitmqBroker implements Broker {
     return await this.#connection.withChannel(queue, async (channel) => {
       const message = await channel.get(queueNames(queue).main);
       if (message === false) return undefined;
-      const session = new Session(channel, this.#connection.ended);
+      const session = new Session(channel, this.#connection);
       const { settings } = this.#connection;
       const send = (name: string, letter: Letter) => this.#publisher.send(name, letter);
       const delivery = new RabbitmqDelivery(message, { queue, session, settings, send });
