@@ -1,18 +1,21 @@
 import type { Channel, Message } from "amqplib";
-import { closeChannel } from "./connection.ts";
+import { closeChannel, type Connection } from "./connection.ts";
 import { channelFailure, lostFailure } from "./failure.ts";
 
 /** What a subscription receives through one channel. It ends with the channel: then RabbitMQ gives its messages to others. */
 export class Session {
   /** The channel. */
   readonly channel: Channel;
+  readonly #connection: Connection;
   readonly #lost = new AbortController();
   #inHand = 0;
   #retired = false;
 
-  /** @param channel Just opened. @param ended The connection's end: a broker that hangs does not let a channel close. */
-  constructor(channel: Channel, ended: AbortSignal) {
+  /** @param channel Just opened. @param connection Where: a broker that hangs does not let a channel close, so its end counts too. */
+  constructor(channel: Channel, connection: Connection) {
     this.channel = channel;
+    this.#connection = connection;
+    const { ended } = connection;
     let reason = lostFailure("the connection to RabbitMQ was cut");
     const lose = () => {
       ended.removeEventListener("abort", lose);
@@ -59,6 +62,7 @@ export class Session {
   #answer(send: () => void): void {
     this.lost.throwIfAborted();
     try {
+      this.#connection.gather();
       send();
     } catch (cause) {
       throw Object.assign(lostFailure("the connection to RabbitMQ was cut"), { cause });

@@ -176,7 +176,7 @@ export class RabbitmqSubscription implements Subscription {
   /** @returns `undefined` while another consumer is the single active one. */
   async #open({ signal }: Abortable): Promise<Session | undefined> {
     const ended = { signal: AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]) };
-    const session = new Session(await this.#connection.channel(ended), this.#connection.ended);
+    const session = new Session(await this.#connection.channel(ended), this.#connection);
     session.lost.addEventListener("abort", () => this.#lose(session), { once: true });
     try {
       const presence = this.#counted ? await this.#enter(session, ended) : NOBODY;
