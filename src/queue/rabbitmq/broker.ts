@@ -140,14 +140,8 @@ export class RabbitmqBroker implements Broker {
       if (settings.queueType === "classic") return undefined;
       const message = await channel.get(main);
       if (message === false) return undefined;
-<<<<<<< HEAD
-      const session = new Session(channel, this.#connection.ended);
-      const send = (name: string, letter: Letter, abort: Abortable) => this.#publisher.send(name, letter, abort);
-=======
       const session = new Session(channel, this.#connection);
-      const { settings } = this.#connection;
-      const send = (name: string, letter: Letter) => this.#publisher.send(name, letter);
->>>>>>> issue-4-faults
+      const send = (name: string, letter: Letter, abort: Abortable) => this.#publisher.send(name, letter, abort);
       const delivery = new RabbitmqDelivery(message, { queue, session, settings, send });
       await delivery.release();
       const { publishedAt } = delivery;
