@@ -1,4 +1,4 @@
-import { abortable, deadline, delay } from "@std/async";
+import { deadline, delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
 import { PixlError } from "../errors.ts";
 import { backoffMs } from "./backoff.ts";
@@ -97,6 +97,8 @@ export class Consumer implements AsyncDisposable {
   /** Resolves when nothing is paused. */
   #resumed = Promise.withResolvers<void>();
   readonly #giveUp = new AbortController();
+  /** Ends each handler call that is under way. */
+  readonly #attempts = new Set<(reason: unknown) => void>();
   readonly #working = new Set<Promise<void>>();
   #finishedOne = Promise.withResolvers<void>();
   readonly #counts: { -readonly [K in keyof ConsumerCounts]: number } = {
@@ -128,6 +130,9 @@ export class Consumer implements AsyncDisposable {
       backoff: backoffMs,
       ...options,
     };
+    this.#giveUp.signal.addEventListener("abort", () => {
+      for (const end of this.#attempts) end(this.#giveUp.signal.reason);
+    }, { once: true });
     this.#resumed.resolve();
     this.#loop = this.#takeInTurn();
     // Whoever awaits `finished` sees a failure; that nobody does must not end the process.
@@ -309,10 +314,25 @@ export class Consumer implements AsyncDisposable {
       };
     }
     delivery.lost.throwIfAborted();
-    const timeout = new AbortController();
+    if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
     const { handlerTimeoutMs } = this.#options;
-    const timer = setTimeout(() => timeout.abort(new DOMException("Timed out", "TimeoutError")), handlerTimeoutMs);
-    const signal = AbortSignal.any([delivery.lost, this.#giveUp.signal, timeout.signal]);
+    // By hand: AbortSignal.any() and a race with it cost more than all the rest.
+    const ended = new AbortController();
+    const { signal } = ended;
+    const { promise: cut, reject } = Promise.withResolvers<never>();
+    cut.catch(() => {});
+    const end = (reason: unknown) => {
+      ended.abort(reason);
+      reject(reason);
+    };
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      end(new DOMException("Timed out", "TimeoutError"));
+    }, handlerTimeoutMs);
+    const lose = () => end(delivery.lost.reason);
+    delivery.lost.addEventListener("abort", lose, { once: true });
+    this.#attempts.add(end);
     try {
       const { attempt, messageId, priority, traceparent } = delivery;
       const context = {
@@ -322,14 +342,16 @@ export class Consumer implements AsyncDisposable {
         ...(priority === undefined ? {} : { priority }),
         ...(traceparent === undefined ? {} : { traceparent }),
       };
-      return { message, outcome: sound(await abortable(this.#handler(message, context), signal)) };
+      return { message, outcome: sound(await Promise.race([this.#handler(message, context), cut])) };
     } catch (error) {
       if (delivery.lost.aborted) throw error;
       if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
-      const reason = timeout.signal.aborted ? `no answer within ${handlerTimeoutMs} ms` : codeOf(error);
+      const reason = isLate ? `no answer within ${handlerTimeoutMs} ms` : codeOf(error);
       return { message, outcome: { kind: "retry", reason, errorClass: codeOf(error) } };
     } finally {
       clearTimeout(timer);
+      delivery.lost.removeEventListener("abort", lose);
+      this.#attempts.delete(end);
     }
   }
 

@@ -140,14 +140,20 @@ export function decodeMessage(body: Uint8Array): StudyMessage {
   return checkMessage({ extract_generated_timestamp: omop_es_timestamp, ...fields });
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 function readPlain(body: Uint8Array): unknown {
+  let text: string;
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+    text = utf8.decode(body);
+    value = JSON.parse(text);
   } catch {
     // The parser's own message quotes the body, so it is not kept as the cause.
     throw new MalformedMessageError("it must be JSON in UTF-8");
   }
+  // A tag could be spelled with escapes too, by others than Python.
+  if (!text.includes("py/") && !text.includes("\\")) return value;
   try {
     return plainFromJsonpickle(value);
   } catch {
