@@ -105,6 +105,12 @@ Deno.test("decodeMessage() reads version 1 and passes over fields that it does n
   assertEquals(decodeMessage(bytes(JSON.stringify(body))), MESSAGE);
 });
 
+Deno.test("decodeMessage() knows Python's tags however JSON spells them", () => {
+  const day = '{"p\\u0079/object": "datetime.date", "__reduce__": [{"py\\/type": "datetime.date"}, ["B+QFFw=="]]}';
+  const body = JSON.stringify({ ...MESSAGE, study_date: null }).replace("null", day);
+  assertEquals(decodeMessage(bytes(body)), MESSAGE);
+});
+
 for (const version of [0, 2, "1", null]) {
   Deno.test(`decodeMessage() refuses version ${JSON.stringify(version)}`, () => {
     const body = bytes(JSON.stringify({ ...MESSAGE, version }));
