@@ -117,7 +117,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
     // SIGTERM is how services are stopped, so that is no error; Ctrl-C is an interruption as everywhere.
     if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
     if (dead > 0 && !signal.aborted) {
-      throw new PartialError(`${dead} studies went to the dead letters: 'pixl status' counts them`);
+      throw new PartialError(`${dead} studies went to the dead letters: 'pixl dead' says why`);
     }
   },
 };
