@@ -6,87 +6,18 @@ import type { Broker, Delivery, Subscription } from "./broker.ts";
 import { checkTime } from "./check_time.ts";
 import { MalformedMessageError, QueueError } from "./errors.ts";
 import { decodeMessage, type StudyMessage } from "./message.ts";
-import type { Handler, Outcome } from "./outcome.ts";
+import type { ConsumeOptions, ConsumerCounts, ConsumerStats, LastError, StopOptions } from "./consumer_options.ts";
+import { codeOf, HandlerCalls, isPause, type Result } from "./handler_calls.ts";
+import type { Handler } from "./outcome.ts";
 import { RateMeter } from "./rate_meter.ts";
 
 const log = getLogger(["pixl", "queue", "consumer"]);
-
-/** What a consumer needs of a rate limiter; {@linkcode TokenBucket} of `@pixl/core/rate-limiter` is one. */
-export interface Limiter {
-  /** Waits for a token. */
-  take(n?: number, options?: { readonly signal?: AbortSignal }): Promise<void>;
-  /** Gives back a token that was not used. */
-  refund(n?: number): void;
-}
-
-/** How a consumer works through a queue. */
-export interface ConsumeOptions {
-  /** Paces the studies: a token is taken before a message is taken from the broker. Without one there is no limit. */
-  readonly limiter?: Limiter;
-  /** Most studies in hand at once. @default {5} */
-  readonly concurrency?: number;
-  /** Attempts before a message goes to the dead-letter queue. @default {5} */
-  readonly maxAttempts?: number;
-  /**
-   * Working time allowed to one handler call, in milliseconds, and to an effect. RabbitMQ must allow more (`consumer_timeout` in rabbitmq.conf, 30
-   * minutes if not set): it takes back all that a consumer has in hand when one of them is there for longer. @default {240_000}
-   */
-  readonly handlerTimeoutMs?: number;
-  /** The pause before the next attempt, in milliseconds. @default {backoffMs} */
-  readonly backoff?: (attempt: number) => number;
-  /** Whether only one consumer at a time takes messages of the queue; see {@linkcode SubscribeOptions}. @default {false} */
-  readonly singleActive?: boolean;
-  /** Called before a message goes to the dead-letter queue; without a message if it could not be read. */
-  readonly onDeadLetter?: (message: StudyMessage | undefined, reason: string) => Promise<void>;
-  /** Called after each disposition, to show progress. */
-  readonly onOutcome?: (outcome: keyof ConsumerCounts) => void;
-}
-
-/** What became of the messages so far. */
-export interface ConsumerCounts {
-  /** Acknowledged. */
-  readonly done: number;
-  /** Put back as the next attempt. */
-  readonly retried: number;
-  /** Put back without counting an attempt. */
-  readonly requeued: number;
-  /** Moved to the dead-letter queue. */
-  readonly dead: number;
-  /** Handed back at a stop, or lost to another consumer: they come again. */
-  readonly returned: number;
-}
-
-/** How a consumer is doing. */
-export interface ConsumerStats extends ConsumerCounts {
-  /** Messages being worked on. */
-  readonly inHand: number;
-  /** Whether it was told to pause. */
-  readonly paused: boolean;
-  /** Messages a second, whatever became of them, over the last minute. */
-  readonly perSecond: number;
-  /** Why the last message that was not done was not. */
-  readonly lastError?: LastError;
-}
-
-/** An error and its time. */
-export interface LastError {
-  /** Without identifiers. */
-  readonly reason: string;
-  /** ISO 8601 in UTC. */
-  readonly at: string;
-}
-
-/** How a consumer stops. */
-export interface StopOptions {
-  /** Time allowed to what is in hand, in milliseconds, before its handlers are aborted and its messages handed back. @default {30_000} */
-  readonly graceMs?: number;
-}
 
 /** Works through one queue until it is stopped. Made by {@linkcode consume}. */
 export class Consumer implements AsyncDisposable {
   readonly #broker: Broker;
   readonly #queue: string;
-  readonly #handler: Handler;
+  readonly #calls: HandlerCalls;
   readonly #options:
     & Required<Pick<ConsumeOptions, "concurrency" | "maxAttempts" | "handlerTimeoutMs" | "backoff">>
     & ConsumeOptions;
@@ -97,8 +28,6 @@ export class Consumer implements AsyncDisposable {
   /** Resolves when nothing is paused. */
   #resumed = Promise.withResolvers<void>();
   readonly #giveUp = new AbortController();
-  /** Ends each handler call that is under way. */
-  readonly #attempts = new Set<(reason: unknown) => void>();
   readonly #working = new Set<Promise<void>>();
   #finishedOne = Promise.withResolvers<void>();
   readonly #counts: { -readonly [K in keyof ConsumerCounts]: number } = {
@@ -122,7 +51,6 @@ export class Consumer implements AsyncDisposable {
     this.#broker = broker;
     this.#queue = queue;
     this.#subscription = subscription;
-    this.#handler = handler;
     this.#options = {
       concurrency: 5,
       maxAttempts: 5,
@@ -130,9 +58,7 @@ export class Consumer implements AsyncDisposable {
       backoff: backoffMs,
       ...options,
     };
-    this.#giveUp.signal.addEventListener("abort", () => {
-      for (const end of this.#attempts) end(this.#giveUp.signal.reason);
-    }, { once: true });
+    this.#calls = new HandlerCalls(handler, this.#options.handlerTimeoutMs, this.#giveUp.signal);
     this.#resumed.resolve();
     this.#loop = this.#takeInTurn();
     // Whoever awaits `finished` sees a failure; that nobody does must not end the process.
@@ -299,7 +225,7 @@ export class Consumer implements AsyncDisposable {
     }
   }
 
-  async #outcome(delivery: Delivery): Promise<{ message?: StudyMessage; outcome: Outcome | { kind: "release" } }> {
+  async #outcome(delivery: Delivery): Promise<{ message?: StudyMessage; outcome: Result }> {
     let message: StudyMessage;
     try {
       message = decodeMessage(delivery.body);
@@ -313,51 +239,12 @@ export class Consumer implements AsyncDisposable {
         outcome: { kind: "discard", reason: `its consumers died with it, attempt ${delivery.attempt}` },
       };
     }
-    delivery.lost.throwIfAborted();
-    if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
-    const { handlerTimeoutMs } = this.#options;
-    // By hand: AbortSignal.any() and a race with it cost more than all the rest.
-    const ended = new AbortController();
-    const { signal } = ended;
-    const { promise: cut, reject } = Promise.withResolvers<never>();
-    cut.catch(() => {});
-    const end = (reason: unknown) => {
-      ended.abort(reason);
-      reject(reason);
-    };
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      end(new DOMException("Timed out", "TimeoutError"));
-    }, handlerTimeoutMs);
-    const lose = () => end(delivery.lost.reason);
-    delivery.lost.addEventListener("abort", lose, { once: true });
-    this.#attempts.add(end);
-    try {
-      const { attempt, messageId, priority, traceparent } = delivery;
-      const context = {
-        attempt,
-        messageId,
-        signal,
-        ...(priority === undefined ? {} : { priority }),
-        ...(traceparent === undefined ? {} : { traceparent }),
-      };
-      return { message, outcome: sound(await Promise.race([this.#handler(message, context), cut])) };
-    } catch (error) {
-      if (delivery.lost.aborted) throw error;
-      if (this.#giveUp.signal.aborted) return { message, outcome: { kind: "release" } };
-      const reason = isLate ? `no answer within ${handlerTimeoutMs} ms` : codeOf(error);
-      return { message, outcome: { kind: "retry", reason, errorClass: codeOf(error) } };
-    } finally {
-      clearTimeout(timer);
-      delivery.lost.removeEventListener("abort", lose);
-      this.#attempts.delete(end);
-    }
+    return { message, outcome: await this.#calls.call(message, delivery) };
   }
 
   async #dispose(
     delivery: Delivery,
-    { message, outcome }: { message?: StudyMessage | undefined; outcome: Outcome | { kind: "release" } },
+    { message, outcome }: { message?: StudyMessage | undefined; outcome: Result },
   ): Promise<void> {
     const { maxAttempts, handlerTimeoutMs } = this.#options;
     switch (outcome.kind) {
@@ -452,18 +339,6 @@ export class Consumer implements AsyncDisposable {
   }
 }
 
-function isPause(ms: number): boolean {
-  return ms >= 0 && ms < Infinity;
-}
-
-/** What a handler gave, if it is an outcome: TypeScript alone would otherwise hold it to that. */
-function sound(outcome: Outcome): Outcome {
-  const kinds: readonly unknown[] = ["done", "retry", "requeue", "discard"];
-  if (!kinds.includes(outcome?.kind)) return { kind: "retry", reason: "the handler gave no outcome" };
-  if (!("afterMs" in outcome) || outcome.afterMs === undefined || isPause(outcome.afterMs)) return outcome;
-  return { kind: "retry", reason: "the handler asked for a pause that is none" };
-}
-
 /** Waits for a promise that never rejects, no longer than so many milliseconds. */
 async function withinMs(promise: Promise<unknown>, ms: number): Promise<void> {
   await deadline(promise, Math.min(ms, 2 ** 31 - 1)).catch(() => {});
@@ -480,11 +355,6 @@ const REMIND_MS = 60_000;
 
 /** Pause of a message whose failure could not be recorded, in milliseconds. */
 const UNRECORDED_PAUSE_MS = 5_000;
-
-function codeOf(error: unknown): string {
-  if (error instanceof PixlError) return error.code;
-  return error instanceof Error ? error.name : "unknown error";
-}
 
 /**
  * Starts to work through a queue.

@@ -8,6 +8,7 @@ export { type ErrorKind, PixlError } from "../errors.ts";
 export * from "./backoff.ts";
 export * from "./broker.ts";
 export * from "./consumer.ts";
+export * from "./consumer_options.ts";
 export * from "./dead_letters.ts";
 export * from "./drain.ts";
 export * from "./errors.ts";
