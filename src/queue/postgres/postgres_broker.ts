@@ -141,6 +141,7 @@ export class PostgresBroker implements Broker {
     }
     this.#listener?.start();
     const subscription = new PostgresSubscription({
+      queue,
       pollMs: this.#pollMs,
       prefetch,
       claim: (limit) => this.#claim(registration, singleActive, limit),
