@@ -13,6 +13,7 @@ export class Consumers {
   readonly #leaseMs: number;
   readonly #here = new Set<Registration>();
   readonly #beat: () => Promise<void>;
+  #closed = false;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   /** @param leaseMs How long they count without a sign of life; renewed three times in that time. @param beat Called each time. Never rejects. */
@@ -22,11 +23,21 @@ export class Consumers {
     this.#beat = beat;
   }
 
-  /** From now on it is there. */
+  /** From now on it is there, unless it was removed or all was closed meanwhile. */
   async add(registration: Registration): Promise<void> {
-    await this.#renew([registration]);
+    if (this.#closed) return;
     this.#here.add(registration);
     this.#timer ??= setInterval(() => void this.#tick(), this.#leaseMs / 3);
+    await this.#renew([registration]);
+    if (!this.#here.has(registration)) await this.remove(registration);
+  }
+
+  /** None is renewed any more. */
+  close(): void {
+    this.#closed = true;
+    this.#here.clear();
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
   /** It is gone. Never rejects: what cannot be deleted runs out. */

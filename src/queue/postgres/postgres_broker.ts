@@ -40,7 +40,7 @@ export interface PostgresBrokerOptions {
    * it listens, what another process published. What this very broker publishes is seen at once. @default {250, with `listen` 1_000}
    */
   readonly pollMs?: number;
-  /** Shown in the tables beside the messages in hand and the subscriptions. @default {a random UUID} */
+  /** Shown in the tables before the names of messages in hand and subscriptions, which are unique without it. @default {"pixl"} */
   readonly owner?: string;
 }
 
@@ -80,7 +80,7 @@ export class PostgresBroker implements Broker {
    * @throws {RangeError} If a time is not positive.
    */
   constructor(sql: postgres.Sql, options: PostgresBrokerOptions = {}) {
-    const { leaseMs = 30_000, listen = false, pollMs = listen ? 1_000 : 250, owner = crypto.randomUUID() } = options;
+    const { leaseMs = 30_000, listen = false, pollMs = listen ? 1_000 : 250, owner = "pixl" } = options;
     for (const [name, value] of Object.entries({ leaseMs, pollMs })) {
       if (value > 0 && value < 2 ** 31) continue;
       throw new RangeError(
@@ -95,7 +95,7 @@ export class PostgresBroker implements Broker {
     this.#consumers = new Consumers(sql, leaseMs, async () => await this.#listener?.tell(""));
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
-    this.#owner = owner;
+    this.#owner = `${owner}/${crypto.randomUUID()}`;
   }
 
   /** Makes the queue known. Its tables must be there. */
@@ -203,6 +203,7 @@ export class PostgresBroker implements Broker {
   async #close(): Promise<void> {
     const queues = new Set(this.#subscriptions.values());
     await Promise.all([...this.#subscriptions.keys()].map((subscription) => subscription[Symbol.asyncDispose]()));
+    this.#consumers.close();
     const held = this.#leases.dropAll();
     // If the database is gone, they come back when their leases have run out.
     if (held.length > 0) {
