@@ -12,12 +12,12 @@ export class Consumers {
   readonly #sql: postgres.Sql;
   readonly #leaseMs: number;
   readonly #here = new Set<Registration>();
-  readonly #beat: () => Promise<void>;
+  readonly #beat: () => void;
   #closed = false;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param leaseMs How long they count without a sign of life; renewed three times in that time. @param beat Called each time. Never rejects. */
-  constructor(sql: postgres.Sql, leaseMs: number, beat: () => Promise<void>) {
+  /** @param leaseMs How long they count without a sign of life; renewed three times in that time. @param beat Called each time. */
+  constructor(sql: postgres.Sql, leaseMs: number, beat: () => void) {
     this.#sql = sql;
     this.#leaseMs = leaseMs;
     this.#beat = beat;
@@ -73,7 +73,7 @@ export class Consumers {
   async #tick(): Promise<void> {
     // The database may be back by the next time.
     await deadline(this.#renew([...this.#here]), this.#leaseMs / 3).catch(() => {});
-    await this.#beat();
+    this.#beat();
   }
 
   /** Also clears away what has run out. It may be there again with its next renewal. */

@@ -16,6 +16,7 @@ import { Consumers, type Registration } from "./consumers.ts";
 import { PostgresDelivery } from "./delivery.ts";
 import { closed, queueError } from "./errors.ts";
 import { Leases } from "./leases.ts";
+import { CALL_MS, CLOSE_MS } from "./limits.ts";
 import { Listener } from "./listener.ts";
 import { MessageTable } from "./message_table.ts";
 import { publishBatches } from "./publish.ts";
@@ -44,13 +45,7 @@ export interface PostgresBrokerOptions {
   readonly owner?: string;
 }
 
-/** Time allowed to handing back what is in hand, in milliseconds. */
-const CLOSE_MS = 5_000;
-
-/** Time allowed to a call, in milliseconds. What it has begun, the server may still finish. */
-const CALL_MS = 60_000;
-
-/** After a larger publication the planner is told how much there is. */
+/** After so many published messages the planner is told how much there is. */
 const BULK = 10_000;
 
 /**
@@ -70,6 +65,8 @@ export class PostgresBroker implements Broker {
   readonly #owner: string;
   readonly #subscriptions = new Map<PostgresSubscription, string>();
   #leasesGiven = 0;
+  /** Messages that were published since the planner was told. */
+  #unknown = 0;
   #closing: Promise<void> | undefined;
 
   /**
@@ -92,7 +89,7 @@ export class PostgresBroker implements Broker {
     this.#queues = new QueueTable(sql);
     this.#leases = new Leases(this.#table, leaseMs);
     this.#listener = listen ? new Listener(sql, (queue) => this.#wake(queue)) : undefined;
-    this.#consumers = new Consumers(sql, leaseMs, async () => await this.#listener?.tell(""));
+    this.#consumers = new Consumers(sql, leaseMs, () => this.#listener?.tell(""));
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
     this.#owner = `${owner}/${crypto.randomUUID()}`;
@@ -113,9 +110,13 @@ export class PostgresBroker implements Broker {
     const stored = await publishBatches(queue, messages, options, async (batch) => {
       if (this.#closing !== undefined) throw closed("broker");
       await this.#table.insert(queue, batch);
-      await this.#tell(queue);
+      this.#tell(queue);
     });
-    if (stored > BULK) await deadline(this.#queues.analyze(), CALL_MS).catch(() => {});
+    this.#unknown += stored;
+    if (this.#unknown >= BULK) {
+      this.#unknown = 0;
+      await deadline(this.#queues.analyze(), CALL_MS).catch(() => {});
+    }
     return stored;
   }
 
@@ -148,7 +149,7 @@ export class PostgresBroker implements Broker {
       onClose: async () => {
         this.#subscriptions.delete(subscription);
         await this.#consumers.remove(registration);
-        if (singleActive) await this.#tell(queue);
+        if (singleActive) this.#tell(queue);
       },
     });
     this.#subscriptions.set(subscription, queue);
@@ -191,7 +192,7 @@ export class PostgresBroker implements Broker {
       visit,
       options,
     );
-    await this.#tell(queue);
+    this.#tell(queue);
     return shown;
   }
 
@@ -208,7 +209,7 @@ export class PostgresBroker implements Broker {
     // If the database is gone, they come back when their leases have run out.
     if (held.length > 0) {
       await deadline(this.#table.release(held), CLOSE_MS).catch(() => {});
-      for (const queue of queues) await this.#tell(queue);
+      for (const queue of queues) this.#tell(queue);
     }
     await this.#listener?.stop();
   }
@@ -233,10 +234,10 @@ export class PostgresBroker implements Broker {
     return `${this.#owner}/${this.#leasesGiven++}`;
   }
 
-  /** A message is there: tells the subscriptions of this process and of others. Never rejects. */
-  async #tell(queue: string): Promise<void> {
+  /** A message is there: tells the subscriptions of this process and of others. Waits for nothing. */
+  #tell(queue: string): void {
     this.#wake(queue);
-    await this.#listener?.tell(queue);
+    this.#listener?.tell(queue);
   }
 
   #wake(queue: string | undefined): void {
