@@ -13,8 +13,7 @@ export interface DeadLetterOptions extends WalkOptions {
 }
 
 /**
- * Lists dead letters, oldest first, as the broker gives them: no more than two batches are in memory. While it goes on, nobody else can take those that it
- * has come to.
+ * Lists dead letters, oldest first, as the broker gives them: no more than two batches are in memory.
  *
  * @param broker Where the queue is; it was declared there.
  * @param queue The queue's name.

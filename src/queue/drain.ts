@@ -8,25 +8,25 @@ export interface DrainOptions extends WalkOptions {
 }
 
 /**
- * Moves all messages that wait, delayed ones too, from a queue to a file, one JSON document a line: `message_id`, `body` (or `body_base64` where it
+ * Moves all messages that wait, delayed ones too, from a queue to a file, one JSON document a line: `queue`, `message_id`, `body` (or `body_base64` where it
  * is not UTF-8), `attempt`, and where known `priority`, `traceparent` and `published_at`. Messages in hand and dead letters stay. The bodies hold
  * identifiers of patients, so only the file's owner can read it.
  *
  * They go to `<file>.part` first, and each leaves the queue only when it is on disk there. If it is cut off, by whatever, that file stays: draining
- * to the same file again goes on with it. A message may then be in it and on the queue, or in it twice; none is in neither.
+ * the queue to the same file again goes on with it. A message may then be in it and on the queue, or in it twice; none is in neither.
  *
  * @param broker Where the queue is; it was declared there.
  * @param queue The queue's name.
  * @param file The file to be made; its folder must be there.
  * @param options Batches, progress and signal.
  * @returns How many messages the file holds, those of earlier attempts included.
- * @throws {MessageFileError} `file-exists` if the file is there already; the others if it cannot be written. Nothing more is taken from the queue then.
+ * @throws {MessageFileError} `file-exists` if the file is there already, or one that was cut off and is another queue's; the others if it cannot be written. Nothing more is taken from the queue then.
  * @throws {QueueError} If the broker fails.
  */
 export async function drain(broker: Broker, queue: string, file: string, options: DrainOptions = {}): Promise<number> {
   options.signal?.throwIfAborted();
   await refuseExisting(file);
-  await using part = await PartFile.open(`${file}.part`);
+  await using part = await PartFile.open(`${file}.part`, queue);
   await broker.walk(queue, "waiting", async (batch) => {
     await part.append(batch);
     options.onDrained?.(batch.length);

@@ -1,6 +1,5 @@
 import { MessageFileError } from "./message_file_error.ts";
-import { readLine } from "./message_line.ts";
-import type { OutgoingMessage } from "./broker.ts";
+import { type MessageLine, readLine } from "./message_line.ts";
 
 const CHUNK_BYTES = 256 * 1024;
 /** The longest line: a body of 128 MiB, the most that RabbitMQ takes, has at most so much in base64. */
@@ -18,8 +17,7 @@ interface Line {
 }
 
 /** A message of a file, and how many bytes of the file reach to its end. */
-interface PlacedMessage {
-  readonly message: OutgoingMessage;
+interface PlacedMessage extends MessageLine {
   readonly end: number;
 }
 
@@ -40,9 +38,9 @@ export async function* readMessages(
   for await (const { bytes, end, whole } of readLines(file, path)) {
     number++;
     if (!whole && torn) return;
-    const message = whole ? readLine(bytes) : undefined;
-    if (message === undefined) throw malformed(path, number);
-    yield { message, end };
+    const line = whole ? readLine(bytes) : undefined;
+    if (line === undefined) throw malformed(path, number);
+    yield { ...line, end };
   }
 }
 

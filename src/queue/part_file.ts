@@ -13,6 +13,7 @@ const FULL_DISK =
 /** The unfinished file of a drain. Only one process at a time has it. */
 export class PartFile implements AsyncDisposable {
   readonly #path: string;
+  readonly #queue: string;
   readonly #file: Deno.FsFile;
   /** Bytes that are safely on disk. */
   #end: number;
@@ -20,8 +21,9 @@ export class PartFile implements AsyncDisposable {
   #appending: Promise<void> = Promise.resolve();
   #finished = false;
 
-  private constructor(path: string, file: Deno.FsFile, end: number, count: number) {
+  private constructor(path: string, queue: string, file: Deno.FsFile, end: number, count: number) {
     this.#path = path;
+    this.#queue = queue;
     this.#file = file;
     this.#end = end;
     this.#count = count;
@@ -30,13 +32,19 @@ export class PartFile implements AsyncDisposable {
   /**
    * Makes it, or goes on with one that was left: a last line that was not written to its end is cut off.
    *
-   * @throws {MessageFileError} If it is in use, is no file of messages, or cannot be written.
+   * @throws {MessageFileError} If it is in use, is of another queue, is no file of messages, or cannot be written.
    */
-  static async open(path: string): Promise<PartFile> {
+  static async open(path: string, queue: string): Promise<PartFile> {
     const file = await onDisk(`write '${path}'`, FULL_DISK, () => openOwn(path));
     try {
       let [end, count] = [0, 0];
-      for await (const { end: reached } of readMessages(file, path, { torn: true })) {
+      for await (const { end: reached, queue: drained = queue } of readMessages(file, path, { torn: true })) {
+        if (drained !== queue) {
+          throw new MessageFileError(
+            "file-exists",
+            `Cannot drain '${queue}' to '${path}': it holds messages of '${drained}', finish that drain or give another name`,
+          );
+        }
         [end, count] = [reached, count + 1];
       }
       await onDisk(`write '${path}'`, FULL_DISK, async () => {
@@ -47,7 +55,7 @@ export class PartFile implements AsyncDisposable {
         await syncFolder(dirname(path));
         await file.seek(end, Deno.SeekMode.Start);
       });
-      return new PartFile(path, file, end, count);
+      return new PartFile(path, queue, file, end, count);
     } catch (error) {
       file.close();
       throw error;
@@ -89,7 +97,7 @@ export class PartFile implements AsyncDisposable {
       await onDisk(`write '${this.#path}'`, FULL_DISK, async () => {
         let text = "";
         for (const message of messages) {
-          text += writeLine(message);
+          text += writeLine(this.#queue, message);
           if (text.length < WRITE_LENGTH) continue;
           end += await writeAll(this.#file, text);
           text = "";

@@ -12,7 +12,8 @@ export interface RestoreOptions extends PublishOptions {
 
 /**
  * Publishes the messages of a file that {@linkcode drain} wrote, with the attempt, priority and trace that they had, and renames the file to
- * `<file>.restored` when the broker has confirmed every one. The whole file is checked first: nothing is published from one with a line that is wrong.
+ * `<file>.restored` when the broker has confirmed every one. When they were published and how long they were delayed is lost: they are published now, and
+ * ready. The whole file is checked first: nothing is published from one with a line that is wrong.
  *
  * @param broker Where the queue is; it was declared there.
  * @param queue The queue's name, also another than they came from.
@@ -84,6 +85,14 @@ async function openFile(path: string): Promise<Deno.FsFile> {
     }
     if (!await file.tryLock(true)) {
       throw new MessageFileError("file-in-use", `Cannot restore '${path}': another process does, wait for its end`);
+    }
+    // Who had it before has renamed it since it was opened.
+    const [opened, named] = [
+      await file.stat(),
+      await onDisk(`read '${path}'`, "see to the disk", () => Deno.stat(path)),
+    ];
+    if (named.ino !== opened.ino || named.dev !== opened.dev) {
+      throw new MessageFileError("file-missing", `Cannot restore '${path}': another process has restored it meanwhile`);
     }
     return file;
   } catch (error) {

@@ -1,13 +1,14 @@
 import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
-import { delay } from "@std/async";
 import { join } from "node:path";
 import { migrate, openDatabase } from "@pixl/core/database";
-import { drain } from "@pixl/core/queue";
+import { drain, restore } from "@pixl/core/queue";
+import { isThere } from "../../src/queue/message_file.ts";
+import { writeLine } from "../../src/queue/message_line.ts";
 import { freshDatabase, sharedPostgres } from "../support/postgres.ts";
 import { type ProgramName, testWith } from "../support/programs.ts";
 import { sharedRabbitmq, useSharedRabbitmq } from "../support/rabbitmq.ts";
 import { ROOT } from "../support/paths.ts";
-import { eventually, ids, messages, queueName } from "./broker_conformance.ts";
+import { eventually, ids, message, messages, queueName } from "./broker_conformance.ts";
 import { openBroker, type Where } from "./drain_child.ts";
 import { idsOf, temporaryFolder } from "./each_broker.ts";
 
@@ -15,6 +16,8 @@ useSharedRabbitmq();
 
 const MESSAGES = 400;
 const BATCH = 20;
+/** Three batches of PostgreSQL. */
+const RESTORED = 2_500;
 
 const BROKERS: readonly [ProgramName, (stack: AsyncDisposableStack) => Promise<Where>][] = [
   ["rabbitmq", async () => {
@@ -40,7 +43,8 @@ for (const [program, where] of BROKERS) {
       await broker.declare(queue);
       await broker.publish(queue, messages(MESSAGES));
 
-      await killAfter(address, queue, file, 2 * round);
+      // 20 batches in all; none at first.
+      await killAfter(2 * round, "drain", address, queue, file);
 
       const written = await wholeIds(file);
       assertEquals(new Set(written).size, written.length, "a message is in the file twice");
@@ -63,6 +67,33 @@ for (const [program, where] of BROKERS) {
   });
 }
 
+for (const [program, where] of BROKERS) {
+  testWith(program, `restore() to ${program} loses nothing whenever it is killed`, async () => {
+    await using stack = new AsyncDisposableStack();
+    const [address, folder] = [await where(stack), stack.use(await temporaryFolder())];
+    const broker = await openBroker(address, stack);
+    const text = ids(RESTORED).map((id) => writeLine("pacs", { ...message(id), attempt: 1 })).join("");
+    let cutOff = 0;
+    for (const said of [0, 1, 1_001, 2_001, RESTORED]) {
+      const [queue, file] = [queueName(), join(folder.path, `${said}.jsonl`)];
+      await broker.declare(queue);
+      await Deno.writeTextFile(file, text);
+
+      await killAfter(said, "restore", address, queue, file);
+
+      // Renamed only when all is on the queue; else all of it is still in the file.
+      if (await isThere(file)) {
+        cutOff++;
+        assertEquals(await Deno.readTextFile(file), text);
+        assertEquals(await restore(broker, queue, file), RESTORED);
+      }
+      assertEquals(await Deno.readTextFile(`${file}.restored`), text);
+      assertEquals([...new Set(await idsOf(broker, queue))], ids(RESTORED));
+    }
+    assert(cutOff > 0, "no kill came in the middle");
+  });
+}
+
 testWith("rabbitmq", "drain() deletes nothing more from the queue when the disk is full", async () => {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await temporaryFolder());
@@ -74,7 +105,10 @@ testWith("rabbitmq", "drain() deletes nothing more from the queue when the disk 
   await broker.publish(queue, messages(MESSAGES));
   // As a disk does: the system takes no more than so many blocks of 512 or 1,024 bytes, in the middle of a batch.
   const sh = ["-c", 'trap "" XFSZ; ulimit -f 15; exec "$0" "$@"', Deno.execPath()];
-  const command = new Deno.Command("/bin/sh", { args: [...sh, ...child(address, queue, file)], stdin: "null" });
+  const command = new Deno.Command("/bin/sh", {
+    args: [...sh, ...child("drain", address, queue, file)],
+    stdin: "null",
+  });
 
   const { code, stdout } = await command.output();
 
@@ -89,34 +123,38 @@ testWith("rabbitmq", "drain() deletes nothing more from the queue when the disk 
   assertEquals(await drain(broker, queue, file), MESSAGES);
 });
 
-function child(where: Where, queue: string, file: string): string[] {
+function child(task: "drain" | "restore", where: Where, queue: string, file: string): string[] {
   const script = join(import.meta.dirname ?? ".", "drain_child.ts");
   const options = ["-q", "-A", "--no-check", "--ignore-env", "-c", join(ROOT, "deno.json")];
-  return ["run", ...options, script, JSON.stringify(where), queue, file, String(BATCH)];
+  return ["run", ...options, script, task, JSON.stringify(where), queue, file, String(BATCH)];
 }
 
-/** Runs it and kills it some milliseconds after so many batches. */
-async function killAfter(where: Where, queue: string, file: string, batches: number): Promise<void> {
+/** Runs it and kills it when it has said so many lines since it began. */
+async function killAfter(said: number, ...what: Parameters<typeof child>): Promise<void> {
   const process = new Deno.Command(Deno.execPath(), {
-    args: child(where, queue, file),
+    args: child(...what),
     stdin: "null",
     stdout: "piped",
   }).spawn();
-  const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  // One line says that it begins, and one that a batch is done.
-  for (let text = ""; text.split("\n").length <= 1 + batches;) {
-    const { value, done } = await lines.read();
-    assert(!done, `it ended by itself: ${text}`);
-    text += value;
-  }
-  await delay(Math.random() * 10);
+  const lines = linesOf(process.stdout);
+  assertEquals((await lines.next()).value, "begin");
+  for (let i = 0; i < said; i++) assert(!(await lines.next()).done, `it said less than ${said} lines`);
   try {
     process.kill("SIGKILL");
   } catch {
     // It was done before.
   }
-  await lines.cancel();
+  await lines.return();
   await process.status;
+}
+
+async function* linesOf(output: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string, void> {
+  let begun = "";
+  for await (const text of output.pipeThrough(new TextDecoderStream())) {
+    const lines = (begun + text).split("\n");
+    begun = lines.pop() ?? "";
+    yield* lines;
+  }
 }
 
 /** Ids of the lines that have an end, of the file or of what was left of it. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { drain, MessageFileError, type MessageFileErrorCode } from "@pixl/core/queue";
+import { type Broker, drain, MessageFileError, type MessageFileErrorCode } from "@pixl/core/queue";
 import { writeLine } from "../../src/queue/message_line.ts";
 import { depthBecomes, ids, message, messages, take } from "./broker_conformance.ts";
 import { idsOf, onEachBroker, temporaryFolder } from "./each_broker.ts";
@@ -8,6 +8,7 @@ import { idsOf, onEachBroker, temporaryFolder } from "./each_broker.ts";
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 interface Line {
+  readonly queue: string;
   readonly message_id: string;
   readonly body?: string;
   readonly body_base64?: string;
@@ -44,12 +45,14 @@ onEachBroker(({ test }) => {
     const lines = linesOf(await Deno.readTextFile(file));
     assertEquals(lines.map((line) => ({ ...line, published_at: typeof line.published_at })), [
       {
+        queue,
         message_id: "message-0000",
         body: '{"n":"message-0000"}',
         attempt: 2,
         published_at: "string",
       },
       {
+        queue,
         message_id: "traced",
         body_base64: "/wA=",
         attempt: 4,
@@ -65,7 +68,7 @@ onEachBroker(({ test }) => {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "pacs.jsonl");
     await broker.publish(queue, messages(3));
-    const before = writeLine({ ...message("before"), attempt: 1 });
+    const before = writeLine(queue, { ...message("before"), attempt: 1 });
     await Deno.writeTextFile(`${file}.part`, `${before}${before.slice(0, -1)}${"x".repeat(5_000)}`, { mode: 0o644 });
 
     assertEquals(await drain(broker, queue, file), 4);
@@ -73,6 +76,63 @@ onEachBroker(({ test }) => {
     assertEquals(idsIn(await Deno.readTextFile(file)), ["before", ...ids(3)]);
     assertEquals(await modeOf(file), 0o600);
     await depthBecomes(broker, queue, { ready: 0 });
+  });
+
+  test("drain() does not go on with the file of another queue", async (broker, queue) => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "pacs.jsonl");
+    await broker.publish(queue, messages(3));
+    const other = writeLine("cogstack", { ...message("other"), attempt: 1 });
+    await Deno.writeTextFile(`${file}.part`, other);
+
+    const error = await assertRejects(() => drain(broker, queue, file), MessageFileError, `'${queue}' to`);
+
+    assertEquals([error.code, error.message.includes("'cogstack'")], ["file-exists", true]);
+    assertEquals(await Deno.readTextFile(`${file}.part`), other);
+    assertEquals(await idsOf(broker, queue), ids(3));
+  });
+
+  test("drain() lets nothing leave the queue before it is forced to the disk", async (broker, queue) => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "pacs.jsonl");
+    await broker.publish(queue, messages(40));
+    const steps: string[] = [];
+    const { write, sync } = Deno.FsFile.prototype;
+    const { rename } = Deno;
+    const watched = new Proxy(broker, {
+      get(target, name) {
+        if (name !== "walk") return Reflect.get(target, name) as unknown;
+        const walk: Broker["walk"] = (queue, place, visit, options) =>
+          target.walk(queue, place, async (batch) => {
+            const verdicts = await visit(batch);
+            steps.push("verdict");
+            return verdicts;
+          }, options);
+        return walk;
+      },
+    });
+    try {
+      Deno.FsFile.prototype.write = async function (bytes) {
+        const count = await write.call(this, bytes);
+        steps.push("write");
+        return count;
+      };
+      Deno.FsFile.prototype.sync = async function () {
+        await sync.call(this);
+        steps.push((await this.stat()).isDirectory ? "sync folder" : "sync");
+      };
+      Deno.rename = async (from, to) => {
+        await rename(from, to);
+        steps.push("rename");
+      };
+      await drain(watched, queue, file, { batch: 20 });
+    } finally {
+      Deno.FsFile.prototype.write = write;
+      Deno.FsFile.prototype.sync = sync;
+      Deno.rename = rename;
+    }
+    const batch = ["write", "sync", "verdict"];
+    assertEquals(steps, ["sync", "sync folder", ...batch, ...batch, "sync", "rename", "sync folder"]);
   });
 
   test("drain() leaves what it has when it is aborted; again goes on", async (broker, queue) => {
@@ -108,7 +168,10 @@ onEachBroker(({ test }) => {
     await broker.publish(queue, messages(3));
     const at = (name: string) => join(folder.path, name);
     await Deno.writeTextFile(at("there"), "mine");
-    await Deno.writeTextFile(at("foreign.part"), `${writeLine({ ...message("one"), attempt: 1 })}{"MRNSEED": 1}\n`);
+    await Deno.writeTextFile(
+      at("foreign.part"),
+      `${writeLine(queue, { ...message("one"), attempt: 1 })}{"MRNSEED": 1}\n`,
+    );
     await Deno.symlink(at("elsewhere"), at("link.part"));
     await Deno.writeTextFile(at("target"), "");
     await Deno.symlink(at("target"), at("linked.part"));

@@ -18,16 +18,22 @@ Deno.test("writeLine() and readLine() keep every message byte by byte, unknown f
     priority: fc.constantFrom<Priority>(1, 2, 3, 4, 5),
     traceparent: fc.constant(TRACEPARENT),
   }, { requiredKeys: ["messageId", "body", "attempt"] });
-  fc.assert(fc.property(kept, (message: KeptMessage) => {
-    const line = writeLine(message);
+  fc.assert(fc.property(fc.string({ unit: "binary" }), kept, (queue: string, message: KeptMessage) => {
+    const line = writeLine(queue, message);
     assertEquals(line.indexOf("\n"), line.length - 1);
-    assertEquals(readLine(new TextEncoder().encode(line.slice(0, -1))), message);
+    assertEquals(readLine(new TextEncoder().encode(line.slice(0, -1))), { queue, message });
   }));
+});
+
+Deno.test("readLine() reads a line that does not say its queue", () => {
+  const line = '{"message_id":"a","body":"{}","attempt":1}';
+  const message = { messageId: "a", body: new TextEncoder().encode("{}"), attempt: 1 };
+  assertEquals(readLine(new TextEncoder().encode(line)), { message });
 });
 
 Deno.test("writeLine() keeps a byte order mark", () => {
   const body = new TextEncoder().encode("\ufeff{}");
-  assertStringIncludes(writeLine({ messageId: "one", body, attempt: 1 }), '"body":"\ufeff{}"');
+  assertStringIncludes(writeLine("pacs", { messageId: "one", body, attempt: 1 }), '"body":"\ufeff{}"');
 });
 
 for (
@@ -36,6 +42,7 @@ for (
     "{}",
     "[]",
     '{"message_id":"a","attempt":1}',
+    '{"queue":1,"message_id":"a","body":"","attempt":1}',
     '{"message_id":"a","body":"","body_base64":"","attempt":1}',
     '{"message_id":"a","body_base64":"*","attempt":1}',
     '{"message_id":1,"body":"","attempt":1}',

@@ -5,6 +5,7 @@ import {
   type KeptMessage,
   MessageFileError,
   type MessageFileErrorCode,
+  PostgresBroker,
   PublishError,
   restore,
 } from "@pixl/core/queue";
@@ -14,7 +15,7 @@ import { idsOf, onEachBroker, temporaryFolder, waiting } from "./each_broker.ts"
 
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-const lineOf = (id: string) => writeLine({ ...message(id), attempt: 1 });
+const lineOf = (id: string) => writeLine("pacs", { ...message(id), attempt: 1 });
 
 onEachBroker(({ test }) => {
   test("restore() brings back what drain() took, with attempt, priority and trace", async (broker, queue) => {
@@ -104,6 +105,51 @@ onEachBroker(({ test }) => {
     assertEquals(await names(folder.path), ["pacs.jsonl"]);
   });
 
+  test("restore() counts what was confirmed before the broker failed, and leaves the file", async (broker, queue) => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "pacs.jsonl");
+    await Deno.writeTextFile(file, ids(1_500).map(lineOf).join(""));
+    let read = 0;
+    let closing: PromiseLike<void> | undefined;
+    const onRestored = () => {
+      // PostgreSQL has stored the first thousand by then.
+      if (++read === 1_001) closing = broker[Symbol.asyncDispose]();
+    };
+
+    const error = await assertRejects(() => restore(broker, queue, file, { onRestored }), MessageFileError);
+    await closing;
+
+    assertEquals(error.code, "not-confirmed");
+    assertInstanceOf(error.cause, PublishError);
+    const { confirmed, unconfirmed } = error.cause;
+    if (broker instanceof PostgresBroker) assertEquals(confirmed, 1_000);
+    assertEquals(confirmed + unconfirmed.length, 1_500);
+    assertEquals(await names(folder.path), ["pacs.jsonl"]);
+  });
+
+  test("restore() publishes nothing from a file that was restored since it was opened", async (broker, queue) => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "pacs.jsonl");
+    const { tryLock } = Deno.FsFile.prototype;
+    try {
+      for (const left of [[], ["pacs.jsonl"]]) {
+        await Deno.writeTextFile(file, ids(3).map(lineOf).join(""));
+        Deno.FsFile.prototype.tryLock = async function (exclusive) {
+          await Deno.rename(file, `${file}.restored`);
+          for (const name of left) await Deno.writeTextFile(join(folder.path, name), lineOf("other"));
+          return await tryLock.call(this, exclusive);
+        };
+        const error = await assertRejects(() => restore(broker, queue, file), MessageFileError);
+        assertEquals(error.code, "file-missing");
+        assertEquals(await names(folder.path), [...left, "pacs.jsonl.restored"]);
+        await Deno.remove(`${file}.restored`);
+      }
+    } finally {
+      Deno.FsFile.prototype.tryLock = tryLock;
+    }
+    assertEquals(await idsOf(broker, queue), []);
+  });
+
   test("restore() does not publish one file twice at once", async (broker, queue) => {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "pacs.jsonl");
@@ -121,7 +167,7 @@ onEachBroker(({ test }) => {
     await Deno.writeTextFile(empty, "");
     assertEquals(await restore(broker, queue, empty), 0);
     const body = new TextEncoder().encode("x".repeat(900_000));
-    await Deno.writeTextFile(long, writeLine({ messageId: "long", body, attempt: 1 }) + lineOf("short"));
+    await Deno.writeTextFile(long, writeLine("pacs", { messageId: "long", body, attempt: 1 }) + lineOf("short"));
 
     assertEquals(await restore(broker, queue, long), 2);
 

@@ -64,7 +64,7 @@ function selectionOf({ retry = false, drop = false, id, reason, all = false }: O
   return reason === undefined ? { all: true } : { reason };
 }
 
-/** As they come: there may be more than fit in memory. */
+/** As they come: there may be more than fit in memory. So a failure cuts the JSON off, which the exit code says. */
 async function list(
   { screen, signal, json, printText }: Context,
   broker: Broker,

@@ -12,22 +12,33 @@ export class Consumers {
   readonly #sql: postgres.Sql;
   readonly #leaseMs: number;
   readonly #here = new Set<Registration>();
-  readonly #beat: () => Promise<void>;
+  readonly #beat: () => void;
   #ticking: Promise<void> = Promise.resolve();
+  #closed = false;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param leaseMs How long they count without a sign of life; renewed three times in that time. @param beat Called each time. Never rejects. */
-  constructor(sql: postgres.Sql, leaseMs: number, beat: () => Promise<void>) {
+  /** @param leaseMs How long they count without a sign of life; renewed three times in that time. @param beat Called each time. */
+  constructor(sql: postgres.Sql, leaseMs: number, beat: () => void) {
     this.#sql = sql;
     this.#leaseMs = leaseMs;
     this.#beat = beat;
   }
 
-  /** From now on it is there. */
+  /** From now on it is there, unless it was removed or all was closed meanwhile. */
   async add(registration: Registration): Promise<void> {
-    await this.#renew([registration]);
+    if (this.#closed) return;
     this.#here.add(registration);
     this.#timer ??= setInterval(() => this.#ticking = this.#tick(), this.#leaseMs / 3);
+    await this.#renew([registration]);
+    if (!this.#here.has(registration)) await this.remove(registration);
+  }
+
+  /** None is renewed any more. */
+  close(): void {
+    this.#closed = true;
+    this.#here.clear();
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
   /** It is gone. Never rejects: what cannot be deleted runs out. */
@@ -65,7 +76,7 @@ export class Consumers {
   async #tick(): Promise<void> {
     // The database may be back by the next time.
     await deadline(this.#renew([...this.#here]), this.#leaseMs / 3).catch(() => {});
-    await this.#beat();
+    this.#beat();
   }
 
   /** Also clears away what has run out. It may be there again with its next renewal. */

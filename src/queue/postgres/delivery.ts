@@ -1,18 +1,23 @@
+import { deadline } from "@std/async";
 import type postgres from "postgres";
 import type { Delivery, Effect, Priority } from "../broker.ts";
-import { deliveryLost, queueError } from "./errors.ts";
+import { deliveryLost, isAnswer, queueError } from "./errors.ts";
 import type { Held, Leases } from "./leases.ts";
+import { CALL_MS } from "./limits.ts";
 import type { MessageTable } from "./message_table.ts";
 import { keptMessage, type LeasedRow } from "./rows.ts";
 import { transact } from "./transaction.ts";
+
+/** The longest delay, a week in milliseconds: who asks for more means never, and a message is not to be forgotten. */
+const LONGEST_DELAY_MS = 7 * 24 * 3_600_000;
 
 /** What a delivery needs of its broker. */
 export interface DeliveryContext {
   readonly sql: postgres.Sql;
   readonly table: MessageTable;
   readonly leases: Leases;
-  /** Tells who waits that the message is back. Never rejects. */
-  readonly wake: () => Promise<void>;
+  /** Tells who waits that the message is back. */
+  readonly wake: () => void;
 }
 
 /** A row of the message table in hand. */
@@ -48,13 +53,15 @@ export class PostgresDelivery implements Delivery {
 
   async release(): Promise<void> {
     await this.#answer(() => this.#context.table.release([this.#row]));
-    await this.#context.wake();
+    this.#context.wake();
   }
 
+  /** As the interface says; the longest delay is a week. */
   async requeue(delayMs: number): Promise<void> {
     await this.#postpone(delayMs, 0);
   }
 
+  /** As the interface says; the longest delay is a week. */
   async retry(delayMs: number): Promise<void> {
     await this.#postpone(delayMs, 1);
   }
@@ -69,16 +76,20 @@ export class PostgresDelivery implements Delivery {
         `Cannot put the message back as 'delayMs' must be a finite number of at least 0: current value is ${delayMs}`,
       );
     }
-    await this.#answer(() => this.#context.table.postpone(this.#row, delayMs, attempts));
-    if (delayMs === 0) await this.#context.wake();
+    await this.#answer(() => this.#context.table.postpone(this.#row, Math.min(delayMs, LONGEST_DELAY_MS), attempts));
+    if (delayMs === 0) this.#context.wake();
   }
 
   async #answer(statement: () => Promise<number>): Promise<void> {
-    this.#take();
+    const held = this.#take();
     let rows: number;
     try {
-      rows = await statement();
+      rows = await deadline(statement(), CALL_MS);
     } catch (error) {
+      if (isAnswer(error)) {
+        await this.#context.leases.resume(held);
+        throw queueError("answer the delivery", error);
+      }
       // Whether the statement arrived is not known. If not, the message comes again when its lease has run out.
       throw deliveryLost(error);
     }

@@ -25,7 +25,25 @@ export function queueError(action: string, cause: unknown): PixlError {
   if (/^2[23]...$/.test(code)) {
     return new QueueError("broker-refused", `Cannot ${action}: the database does not take a value of it`, { cause });
   }
+  if (!isOutage(cause, code)) {
+    return new QueueError("broker-refused", `Cannot ${action}: the database failed at it, see its log`, { cause });
+  }
   return new QueueError("broker-unreachable", `Cannot ${action}: the database does not answer, try again`, { cause });
+}
+
+/**
+ * Whether the same may be done later: no answer in time, a connection that is not there, or what a server says of itself, not of what it was asked (PostgreSQL manual, appendix
+ * A: 08 connection exception, 40 transaction rollback, 53 insufficient resources, 57014 query_canceled, 57P operator intervention).
+ */
+function isOutage(cause: unknown, code: string): boolean {
+  if (isAnswer(cause)) return /^(08|40|53|57P|57014)/.test(code);
+  return cause instanceof Error && cause.name === "TimeoutError" ||
+    /^(E(?!RR_)[A-Z_]+|CONNECT_TIMEOUT|CONNECTION_CLOSED)$/.test(code);
+}
+
+/** Whether the server itself said what was wrong. */
+export function isAnswer(error: unknown): boolean {
+  return error instanceof Error && error.name === "PostgresError";
 }
 
 /** A queue that nobody declared. */

@@ -4,8 +4,8 @@ import type postgres from "postgres";
 /** Carries the name of a queue where a message came in. */
 const CHANNEL = "pixl_queue";
 
-/** Time allowed to a notice and to a goodbye, in milliseconds: both can be done without. */
-const PATIENCE_MS = 1_000;
+/** Time allowed to a goodbye, in milliseconds. */
+const CLOSE_MS = 1_000;
 
 /**
  * Tells other processes of messages that came in, and hears of theirs, by PostgreSQL's NOTIFY and LISTEN. Both may fail: who waits also looks from time to
@@ -14,6 +14,7 @@ const PATIENCE_MS = 1_000;
 export class Listener {
   readonly #sql: postgres.Sql;
   readonly #heard: (queue: string | undefined) => void;
+  readonly #telling = new Set<Promise<unknown>>();
   #listening: Promise<postgres.ListenMeta> | undefined;
 
   /** @param heard Called with the queue; with `undefined` when it begins to listen, at first or again, and may have missed some. */
@@ -31,15 +32,16 @@ export class Listener {
     this.#listening.catch(() => {});
   }
 
-  /** Never rejects. @param queue Where a message came in; empty for nothing but a sign of life, without which the connection would count as broken. */
-  async tell(queue: string): Promise<void> {
-    await deadline(this.#sql`select pg_notify(${CHANNEL}, ${queue})`.execute(), PATIENCE_MS).catch(() => {});
+  /** Waits for nothing and never fails. @param queue Where a message came in; empty for nothing but a sign of life, without which the connection would count as broken. */
+  tell(queue: string): void {
+    const telling: Promise<unknown> = this.#sql`select pg_notify(${CHANNEL}, ${queue})`.catch(() => {})
+      .finally(() => this.#telling.delete(telling));
+    this.#telling.add(telling);
   }
 
   /** Stops. Never rejects. */
   async stop(): Promise<void> {
-    await deadline(this.#listening?.then(({ unlisten }) => unlisten()) ?? Promise.resolve(), PATIENCE_MS).catch(
-      () => {},
-    );
+    await deadline(Promise.all(this.#telling), CLOSE_MS).catch(() => {});
+    await deadline(this.#listening?.then(({ unlisten }) => unlisten()) ?? Promise.resolve(), CLOSE_MS).catch(() => {});
   }
 }

@@ -16,6 +16,7 @@ import { Consumers, type Registration } from "./consumers.ts";
 import { PostgresDelivery } from "./delivery.ts";
 import { closed, queueError } from "./errors.ts";
 import { Leases } from "./leases.ts";
+import { CALL_MS, CLOSE_MS } from "./limits.ts";
 import { Listener } from "./listener.ts";
 import { MessageTable } from "./message_table.ts";
 import { publishBatches } from "./publish.ts";
@@ -40,17 +41,11 @@ export interface PostgresBrokerOptions {
    * it listens, what another process published. What this very broker publishes is seen at once. @default {250, with `listen` 1_000}
    */
   readonly pollMs?: number;
-  /** Shown in the tables beside the messages in hand and the subscriptions. @default {a random UUID} */
+  /** Shown in the tables before the names of messages in hand and subscriptions, which are unique without it. @default {"pixl"} */
   readonly owner?: string;
 }
 
-/** Time allowed to handing back what is in hand, in milliseconds. */
-const CLOSE_MS = 5_000;
-
-/** Time allowed to a call, in milliseconds. What it has begun, the server may still finish. */
-const CALL_MS = 60_000;
-
-/** After a larger publication the planner is told how much there is. */
+/** After so many published messages the planner is told how much there is. */
 const BULK = 10_000;
 
 /**
@@ -70,6 +65,8 @@ export class PostgresBroker implements Broker {
   readonly #owner: string;
   readonly #subscriptions = new Map<PostgresSubscription, string>();
   #leasesGiven = 0;
+  /** Messages that were published since the planner was told. */
+  #unknown = 0;
   #closing: Promise<void> | undefined;
 
   /**
@@ -80,7 +77,7 @@ export class PostgresBroker implements Broker {
    * @throws {RangeError} If a time is not positive.
    */
   constructor(sql: postgres.Sql, options: PostgresBrokerOptions = {}) {
-    const { leaseMs = 30_000, listen = false, pollMs = listen ? 1_000 : 250, owner = crypto.randomUUID() } = options;
+    const { leaseMs = 30_000, listen = false, pollMs = listen ? 1_000 : 250, owner = "pixl" } = options;
     for (const [name, value] of Object.entries({ leaseMs, pollMs })) {
       if (value > 0 && value < 2 ** 31) continue;
       throw new RangeError(
@@ -92,10 +89,10 @@ export class PostgresBroker implements Broker {
     this.#queues = new QueueTable(sql);
     this.#leases = new Leases(this.#table, leaseMs);
     this.#listener = listen ? new Listener(sql, (queue) => this.#wake(queue)) : undefined;
-    this.#consumers = new Consumers(sql, leaseMs, async () => await this.#listener?.tell(""));
+    this.#consumers = new Consumers(sql, leaseMs, () => this.#listener?.tell(""));
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
-    this.#owner = owner;
+    this.#owner = `${owner}/${crypto.randomUUID()}`;
   }
 
   /** Makes the queue known. Its tables must be there. */
@@ -113,9 +110,13 @@ export class PostgresBroker implements Broker {
     const stored = await publishBatches(queue, messages, options, async (batch) => {
       if (this.#closing !== undefined) throw closed("broker");
       await this.#table.insert(queue, batch);
-      await this.#tell(queue);
+      this.#tell(queue);
     });
-    if (stored > BULK) await deadline(this.#queues.analyze(), CALL_MS).catch(() => {});
+    this.#unknown += stored;
+    if (this.#unknown >= BULK) {
+      this.#unknown = 0;
+      await deadline(this.#queues.analyze(), CALL_MS).catch(() => {});
+    }
     return stored;
   }
 
@@ -141,13 +142,14 @@ export class PostgresBroker implements Broker {
     }
     this.#listener?.start();
     const subscription = new PostgresSubscription({
+      queue,
       pollMs: this.#pollMs,
       prefetch,
       claim: (limit) => this.#claim(registration, singleActive, limit),
       onClose: async () => {
         this.#subscriptions.delete(subscription);
         await this.#consumers.remove(registration);
-        if (singleActive) await this.#tell(queue);
+        if (singleActive) this.#tell(queue);
       },
     });
     this.#subscriptions.set(subscription, queue);
@@ -193,7 +195,7 @@ export class PostgresBroker implements Broker {
       visit,
       options,
     );
-    await this.#tell(queue);
+    this.#tell(queue);
     return shown;
   }
 
@@ -205,11 +207,12 @@ export class PostgresBroker implements Broker {
   async #close(): Promise<void> {
     const queues = new Set(this.#subscriptions.values());
     await Promise.all([...this.#subscriptions.keys()].map((subscription) => subscription[Symbol.asyncDispose]()));
+    this.#consumers.close();
     const held = this.#leases.dropAll();
     // If the database is gone, they come back when their leases have run out.
     if (held.length > 0) {
       await deadline(this.#table.release(held), CLOSE_MS).catch(() => {});
-      for (const queue of queues) await this.#tell(queue);
+      for (const queue of queues) this.#tell(queue);
     }
     await this.#listener?.stop();
   }
@@ -234,10 +237,10 @@ export class PostgresBroker implements Broker {
     return `${this.#owner}/${this.#leasesGiven++}`;
   }
 
-  /** A message is there: tells the subscriptions of this process and of others. Never rejects. */
-  async #tell(queue: string): Promise<void> {
+  /** A message is there: tells the subscriptions of this process and of others. Waits for nothing. */
+  #tell(queue: string): void {
     this.#wake(queue);
-    await this.#listener?.tell(queue);
+    this.#listener?.tell(queue);
   }
 
   #wake(queue: string | undefined): void {

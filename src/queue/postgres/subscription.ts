@@ -1,10 +1,14 @@
+import { getLogger } from "@logtape/logtape";
 import { abortable, deadline, delay } from "@std/async";
+import type { PixlError } from "../../errors.ts";
 import type { Abortable, Delivery, Subscription } from "../broker.ts";
 import { QueueError } from "../errors.ts";
 import { closed, queueError } from "./errors.ts";
 
 /** What a subscription needs of its broker. */
 export interface Source {
+  /** Its name, for errors. */
+  readonly queue: string;
   /** Takes up to so many messages that wait now. */
   claim(limit: number): Promise<Delivery[]>;
   /** Longest pause between two looks, in milliseconds. */
@@ -20,6 +24,8 @@ const MOST_AT_ONCE = 100;
 /** Time allowed to the last look when closing. What it still brings later is handed back then. */
 const CLOSE_MS = 5_000;
 
+const log = getLogger(["pixl", "queue", "postgres"]);
+
 type Waiter = PromiseWithResolvers<Delivery>;
 
 /** Looks for messages in one loop, however many calls of `next()` wait, and not at all while none does and nothing is wanted ahead. */
@@ -30,6 +36,10 @@ export class PostgresSubscription implements Subscription {
   #looking: Promise<void> | undefined;
   #pause: AbortController | undefined;
   #closing: Promise<void> | undefined;
+  /** Why nothing more can be taken, for good. */
+  #failed: PixlError | undefined;
+  /** Whether it was said that the database does not answer. */
+  #warned = false;
 
   constructor(source: Source) {
     this.#source = source;
@@ -39,6 +49,7 @@ export class PostgresSubscription implements Subscription {
   async next({ signal }: Abortable = {}): Promise<Delivery> {
     signal?.throwIfAborted();
     if (this.#closing !== undefined) throw closed("subscription");
+    if (this.#failed !== undefined) throw this.#failed;
     const ahead = this.#takeAhead();
     if (ahead !== undefined) return ahead;
     const waiter = Promise.withResolvers<Delivery>();
@@ -81,7 +92,8 @@ export class PostgresSubscription implements Subscription {
   }
 
   get #wanted(): number {
-    return this.#closing === undefined ? this.#waiters.size + this.#source.prefetch - this.#ahead.length : 0;
+    if (this.#closing !== undefined || this.#failed !== undefined) return 0;
+    return this.#waiters.size + this.#source.prefetch - this.#ahead.length;
   }
 
   #look(): void {
@@ -97,22 +109,32 @@ export class PostgresSubscription implements Subscription {
     for (let pauseMs = FIRST_PAUSE_MS; this.#wanted > 0;) {
       try {
         const found = await this.#source.claim(Math.min(this.#wanted, MOST_AT_ONCE));
+        this.#warned = false;
         await this.#give(found);
         if (found.length > 0) {
           pauseMs = FIRST_PAUSE_MS;
           continue;
         }
       } catch (cause) {
-        const error = queueError("take a message", cause);
+        const error = queueError(`take a message from the queue '${this.#source.queue}'`, cause);
         // A database that does not answer may come back, as a broker would: whoever waits goes on waiting.
         if (!(error instanceof QueueError && error.code === "broker-unreachable")) {
+          this.#failed = error;
           this.#rejectAll(error);
           return;
         }
+        this.#warn(error);
       }
       await this.#rest(pauseMs);
       pauseMs = Math.min(pauseMs * 2, this.#source.pollMs);
     }
+  }
+
+  /** Once an outage. */
+  #warn({ message: reason }: QueueError): void {
+    if (this.#warned || this.#closing !== undefined) return;
+    this.#warned = true;
+    log.warn("Waiting for the database: {reason}", { reason });
   }
 
   async #rest(pauseMs: number): Promise<void> {

@@ -1,7 +1,8 @@
-import { abortable } from "@std/async";
+import { deadline } from "@std/async";
 import type postgres from "postgres";
-import type { KeptMessage, Verdict, WalkOptions } from "../broker.ts";
+import type { Abortable, KeptMessage, Verdict, WalkOptions } from "../broker.ts";
 import { deliveryLost, queueError } from "./errors.ts";
+import { CALL_MS, CLOSE_MS } from "./limits.ts";
 import type { Leases } from "./leases.ts";
 import { ISO, leaseKeys, type MessageTable } from "./message_table.ts";
 import { keptMessage, type LeasedRow } from "./rows.ts";
@@ -17,6 +18,9 @@ export interface Walk {
   /** Names a lease that nobody had before. @throws {QueueError} `closed` if the broker was. */
   readonly nextLease: () => string;
 }
+
+/** The bodies of a batch may have so many bytes and one more body. */
+const BATCH_BYTES = 4 << 20;
 
 interface ShownRow extends LeasedRow {
   /** Null while it is alive, ISO 8601 in UTC. */
@@ -39,14 +43,15 @@ export async function walk(walk: Walk, visit: Visit, { batch = 500, signal }: Wa
   if (!(Number.isSafeInteger(batch) && batch >= 1)) {
     throw new RangeError(`Cannot walk as 'batch' must be a whole number of at least 1: current value is ${batch}`);
   }
-  const end = await asked(walk, now(walk.sql));
+  const waiting = signal === undefined ? {} : { signal };
+  const end = await asked(walk, now(walk.sql), waiting);
   let shown = 0;
   let last: ShownRow | undefined;
   do {
     signal?.throwIfAborted();
     const since = performance.now();
-    const page = asked(walk, take(walk, last, end, batch));
-    const rows = await (signal === undefined ? page : abortable(page, signal)).catch((error) => {
+    const page = take(walk, last, end, batch);
+    const rows = await asked(walk, page, waiting).catch((error) => {
       // What was taken all the same is given back.
       page.then((late) => walk.table.release(late)).catch(() => {});
       throw error;
@@ -68,10 +73,11 @@ async function show(walk: Walk, rows: readonly ShownRow[], since: number, visit:
         `Cannot walk as the visitor must return ${rows.length} verdicts: it returned ${verdicts.length}`,
       );
     }
-    if (await asked(walk, settle(sql, rows, verdicts)) !== rows.length) throw deliveryLost();
+    // Also after an abort: what was decided is done, or a drained message would stay on its queue.
+    if (await asked(walk, settle(sql, rows, verdicts), {}) !== rows.length) throw deliveryLost();
   } catch (error) {
     // If the database is gone they come back when their leases have run out.
-    await table.release(rows).catch(() => {});
+    await deadline(table.release(rows), CLOSE_MS).catch(() => {});
     throw error;
   } finally {
     for (const row of rows) leases.drop(row);
@@ -88,10 +94,13 @@ function shownMessage(row: ShownRow): KeptMessage {
 }
 
 /** The visitor's own errors are nobody else's business, the database's are ours. */
-function asked<T>({ queue }: Walk, answer: Promise<T>): Promise<T> {
-  return answer.catch((error) => {
+async function asked<T>({ queue }: Walk, answer: Promise<T>, { signal }: Abortable): Promise<T> {
+  try {
+    return await deadline(answer, CALL_MS, signal === undefined ? {} : { signal });
+  } catch (error) {
+    if (signal?.aborted && error === signal.reason) throw error;
     throw queueError(`walk through the queue '${queue}'`, error);
-  });
+  }
 }
 
 /** The server's time: what comes in later is not looked at. */
@@ -107,6 +116,7 @@ async function take(
   batch: number,
 ): Promise<ShownRow[]> {
   const time = place === "dead" ? sql`dead_at` : sql`published_at`;
+  const order = place === "dead" ? sql`dead_at, message_id` : sql`message_id`;
   const after = last === undefined
     ? sql`true`
     : place === "dead"
@@ -114,18 +124,20 @@ async function take(
     : sql`message_id > ${last.message_id}`;
   return await sql<ShownRow[]>`
     with page as (
-      select message_id from pixl_pipeline.message
+      select message_id, dead_at, octet_length(body) as bytes from pixl_pipeline.message
       where queue = ${queue} and dead_at is ${place === "dead" ? sql`not null` : sql`null`}
         and (lease_until is null or lease_until < now()) and ${time} <= ${end}::text::timestamptz and ${after}
-      order by ${place === "dead" ? sql`dead_at, message_id` : sql`message_id`}
+      order by ${order}
       limit ${batch}
       for update skip locked
+    ), sized as (
+      select message_id, sum(bytes) over (order by ${order}) - bytes as before from page
     ), shown as (
       update pixl_pipeline.message m
       set lease_owner = ${nextLease()}, lease_until = now() + ${leaseMs}::float8 * interval '1 millisecond',
         attempt = attempt + (m.lease_until is not null and not m.shown)::integer, shown = true
-      from page
-      where m.message_id = page.message_id
+      from sized
+      where m.message_id = sized.message_id and sized.before < ${BATCH_BYTES}
       returning m.*
     )
     select message_id, lease_owner as lease, name, body, attempt, priority, traceparent, reason, error_class,
