@@ -1,12 +1,26 @@
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { consume, encodeMessage, messageId, PublishError, QueueError, RabbitmqBroker } from "@pixl/core/queue";
-import { testWith } from "../support/programs.ts";
-import { sharedRabbitmq, startRabbitmq, useSharedRabbitmq, withRaw } from "../support/rabbitmq.ts";
+import { isInstalled, testWith } from "../support/programs.ts";
+import { type RabbitmqServer, sharedRabbitmq, startRabbitmq, useSharedRabbitmq, withRaw } from "../support/rabbitmq.ts";
 import { study } from "../support/scripted_broker.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { depthBecomes, eventually, ids, message, messages, queueName, take } from "./broker_conformance.ts";
 
 useSharedRabbitmq();
+
+/** One whose settings may be changed. */
+let own: RabbitmqServer | undefined;
+Deno.test.beforeAll(async () => {
+  if (isInstalled("rabbitmq")) own = await startRabbitmq();
+});
+Deno.test.afterAll(async () => {
+  await own?.[Symbol.asyncDispose]();
+});
+
+function ownRabbitmq(): RabbitmqServer {
+  assert(own !== undefined, "it was not started");
+  return own;
+}
 
 const rabbitmqTest = (name: string, run: () => Promise<void>) => testWith("rabbitmq", name, run);
 
@@ -139,15 +153,16 @@ for (const queueType of ["quorum", "classic"] as const) {
   rabbitmqTest(
     `RabbitMQ's lack of memory wedges no consumer whose handler asks for another attempt (${queueType})`,
     async () => {
-      await using server = await startRabbitmq();
+      const server = ownRabbitmq();
+      const queue = queueName();
       await using broker = await RabbitmqBroker.open({ ...server, queueType });
-      await broker.declare("pacs");
+      await broker.declare(queue);
       const studies = [1, 2, 3].map((n) => study({ procedure_occurrence_id: n }));
-      await broker.publish("pacs", studies.map((each) => ({ messageId: messageId(each), body: encodeMessage(each) })));
+      await broker.publish(queue, studies.map((each) => ({ messageId: messageId(each), body: encodeMessage(each) })));
       await server.ctl("set_vm_memory_high_watermark", "0.0000001");
       const tried = new Map<number, number>();
       const limiter = { take: () => Promise.resolve(), refund: () => {} };
-      const consumer = await consume(broker, "pacs", ({ procedure_occurrence_id: n }) => {
+      const consumer = await consume(broker, queue, ({ procedure_occurrence_id: n }) => {
         tried.set(n, (tried.get(n) ?? 0) + 1);
         return Promise.resolve(tried.get(n) === 1 ? { kind: "retry", reason: "busy", afterMs: 0 } : { kind: "done" });
       }, { concurrency: 2, limiter });
@@ -158,9 +173,9 @@ for (const queueType of ["quorum", "classic"] as const) {
       assert(performance.now() - start < 6_000, "stop() did not end in time");
 
       await server.ctl("set_vm_memory_high_watermark", "0.4");
-      await using again = await consume(broker, "pacs", () => Promise.resolve({ kind: "done" }));
+      await using again = await consume(broker, queue, () => Promise.resolve({ kind: "done" }));
       await eventually(async () => {
-        const { ready, delayed } = await broker.depth("pacs");
+        const { ready, delayed } = await broker.depth(queue);
         return ready + delayed === 0 && again.stats.done >= 3;
       }, () => `done: ${again.stats.done}`);
     },
@@ -168,21 +183,22 @@ for (const queueType of ["quorum", "classic"] as const) {
 }
 
 rabbitmqTest("RabbitmqBroker.publish() tells that the user is gone, and next() waits for it to come back", async () => {
-  await using server = await startRabbitmq();
+  const server = ownRabbitmq();
+  const queue = queueName();
   await server.ctl("add_user", "guest worker", "PWSEED2");
   await server.ctl("set_permissions", "guest worker", ".*", ".*", ".*");
   await using broker = await RabbitmqBroker.open({ ...server, username: "guest worker", password: "PWSEED2" });
-  await broker.declare("pacs");
-  await using subscription = await broker.subscribe("pacs");
+  await broker.declare(queue);
+  await using subscription = await broker.subscribe(queue);
   const waiting = subscription.next();
   await server.ctl("delete_user", "guest worker");
   await server.ctl("close_all_connections", "test");
-  const error = await assertRejects(() => broker.publish("pacs", messages(1), { timeoutMs: 6_000 }), PublishError);
+  const error = await assertRejects(() => broker.publish(queue, messages(1), { timeoutMs: 6_000 }), PublishError);
   assertInstanceOf(error.cause, QueueError);
   assertEquals(error.cause.code, "broker-refused");
   await server.ctl("add_user", "guest worker", "PWSEED2");
   await server.ctl("set_permissions", "guest worker", ".*", ".*", ".*");
-  await broker.publish("pacs", messages(1), { retry: true });
+  await broker.publish(queue, messages(1), { retry: true });
   await (await waiting).acknowledge();
 });
 
@@ -221,16 +237,17 @@ rabbitmqTest("RabbitmqBroker.subscribe() that asks for no single consumer stands
 });
 
 rabbitmqTest("a job that is longer than RabbitMQ's consumer_timeout is lost with the words to mend it", async () => {
-  await using server = await startRabbitmq();
+  const server = ownRabbitmq();
+  const queue = queueName();
   await server.ctl(
     "eval",
     "application:set_env(rabbit, consumer_timeout, 1000), application:set_env(rabbit, channel_tick_interval, 500).",
   );
   await using broker = await RabbitmqBroker.open(server);
-  await broker.declare("pacs");
-  await broker.publish("pacs", [{ messageId: messageId(study()), body: encodeMessage(study()) }]);
+  await broker.declare(queue);
+  await broker.publish(queue, [{ messageId: messageId(study()), body: encodeMessage(study()) }]);
   const reasons: unknown[] = [];
-  await using consumer = await consume(broker, "pacs", (_, { signal }) => {
+  await using consumer = await consume(broker, queue, (_, { signal }) => {
     if (reasons.length > 0) return Promise.resolve({ kind: "done" });
     return new Promise((_, reject) =>
       signal.addEventListener("abort", () => {
@@ -246,6 +263,10 @@ rabbitmqTest("a job that is longer than RabbitMQ's consumer_timeout is lost with
   const { done, returned, lastError } = consumer.stats;
   assertEquals([done, returned], [1, 1]);
   assertStringIncludes(lastError?.reason ?? "", "consumer_timeout");
+  await server.ctl(
+    "eval",
+    "application:set_env(rabbit, consumer_timeout, 1800000), application:set_env(rabbit, channel_tick_interval, 60000).",
+  );
 });
 
 rabbitmqTest("RabbitmqBroker.publish() with retry carries on after every cut, without loss", async () => {
