@@ -1,5 +1,5 @@
 import { deadline } from "@std/async";
-import { Client, FTPError } from "basic-ftp";
+import { Client, FTPError, type FTPResponse } from "basic-ftp";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { type Readable, Writable } from "node:stream";
@@ -7,6 +7,7 @@ import type { ConnectionOptions } from "node:tls";
 import type { ChecksumKind } from "./checksum.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
+import { askTogether, refusalIn, sizeIn } from "./together.ts";
 
 /** Slowest hashing of a server that is waited for, in bytes per millisecond. */
 const HASH_BYTES_PER_MS = 10_000;
@@ -20,23 +21,39 @@ const KEEP_ALIVE_MS = 30_000;
 /** How long a closing socket is waited for. */
 const CLOSE_MS = 1_000;
 
+/** A name that was looked at before a file is put there. */
+export interface Outlook {
+  /** Size in bytes of the file that has the name, `undefined` if there is none. */
+  readonly bytes: number | undefined;
+  /** What the server said to EPSV, if it was asked: {@linkcode FtpsConnection.store} need not ask again. */
+  readonly passive: FTPResponse | undefined;
+}
+
 /** One login at an FTPS server. Errors are the client's own; see `asUploadError`. */
 export class FtpsConnection {
   readonly #client: Client;
   readonly #timeoutMs: number;
+  readonly #pipelining: boolean;
+  #lostAnswers = false;
+  #refusesEpsv = false;
   #features: ReadonlyMap<string, string> = new Map();
   /** Where it is, if known. */
   #folder: string | undefined;
 
-  private constructor(client: Client, timeoutMs: number) {
+  private constructor(client: Client, timeoutMs: number, pipelining: boolean) {
     this.#client = client;
     this.#timeoutMs = timeoutMs;
+    this.#pipelining = pipelining;
   }
 
-  /** Connects and logs in. @param options Checked. @param signal Aborts it. */
-  static async open(options: ReturnType<typeof checkFtpsOptions>, signal?: AbortSignal): Promise<FtpsConnection> {
+  /** Connects and logs in. @param options Checked. @param pipelining Whether commands may be sent together. @param signal Aborts it. */
+  static async open(
+    options: ReturnType<typeof checkFtpsOptions>,
+    pipelining: boolean,
+    signal?: AbortSignal,
+  ): Promise<FtpsConnection> {
     const { host, port, user, password, timeoutMs, servername } = options;
-    const connection = new FtpsConnection(new Client(timeoutMs), timeoutMs);
+    const connection = new FtpsConnection(new Client(timeoutMs), timeoutMs, pipelining);
     // Deno finds the session to resume by host and port of the control connection, so data connections must be told both. TLS 1.3 tickets serve once,
     // and proftpd gives none on data connections: the third file would fail. The object is new each time since the client writes into it.
     const secureOptions: ConnectionOptions = {
@@ -66,6 +83,11 @@ export class FtpsConnection {
     return this.#client.closed;
   }
 
+  /** Whether it was lost while several answers were due, as it is with a server that does not read commands that come together. */
+  get lostAnswers(): boolean {
+    return this.#lostAnswers;
+  }
+
   /** Changes into a folder, making those on the way that are missing. @param folder Absolute. */
   async enter(folder: string): Promise<void> {
     if (this.#folder === folder) return; // a round trip that a thousand small files need not make
@@ -93,6 +115,33 @@ export class FtpsConnection {
     }
   }
 
+  /** As {@linkcode size}, and asks on the way for the data connection that {@linkcode store} will need if there is no such file. */
+  async lookAhead(name: string): Promise<Outlook> {
+    if (this.#refusesEpsv) return { bytes: await this.size(name), passive: undefined };
+    const [size, passive] = await this.#together(`SIZE ${name}`, "EPSV");
+    this.#refusesEpsv = passive?.code !== 229;
+    return { bytes: sizeIn(size), passive };
+  }
+
+  /** As {@linkcode size} of two files at the same time. */
+  async sizes(first: string, second: string): Promise<readonly [number | undefined, number | undefined]> {
+    const [one, other] = await this.#together(`SIZE ${first}`, `SIZE ${second}`);
+    return [sizeIn(one), sizeIn(other)];
+  }
+
+  /**
+   * Renames a file in the folder. Servers replace a file that has the new name.
+   *
+   * @returns The size of what has the new name then.
+   */
+  async rename(from: string, to: string): Promise<number | undefined> {
+    // Nothing may come between the first two: proftpd would refuse it. RNTO does nothing after an RNFR that was refused (503, RFC 959).
+    const [renaming, renamed, size] = await this.#together(`RNFR ${from}`, `RNTO ${to}`, `SIZE ${to}`);
+    const refusal = refusalIn(renaming) ?? refusalIn(renamed);
+    if (refusal !== undefined) throw refusal;
+    return sizeIn(size);
+  }
+
   /** The server's own SHA-256 (hex) of a file, `undefined` if it offers none. @param bytes Size of the file: hashing takes time. */
   async sha256(name: string, bytes: number): Promise<string | undefined> {
     // draft-bryan-ftpext-hash. First, since proftpd's XSHA256 takes no names with blanks. The answer repeats the name, which may look like a hash.
@@ -108,9 +157,14 @@ export class FtpsConnection {
     return undefined;
   }
 
+  /** Whether {@linkcode sha256} is offered. */
+  get hasSha256(): boolean {
+    return this.#features.get("HASH")?.includes("SHA-256") === true || this.#features.has("XSHA256");
+  }
+
   /** What the server offers in place of SHA-256, if anything. */
   get checksumKind(): ChecksumKind | undefined {
-    if (this.#features.get("HASH")?.includes("SHA-256") || this.#features.has("XSHA256")) return undefined;
+    if (this.hasSha256) return undefined;
     return this.#features.has("XMD5") ? "md5" : this.#features.has("XCRC") ? "crc32" : undefined;
   }
 
@@ -127,9 +181,9 @@ export class FtpsConnection {
     return (await this.#client.sendIgnoringError(`REST ${offset}`)).code === 350;
   }
 
-  /** Uploads. Resolves when the server has confirmed that it has everything. */
-  async store(source: Readable, name: string): Promise<void> {
-    const patience = this.#bearWithDataConnection();
+  /** Uploads. Resolves when the server has confirmed that it has everything. @param passive Of {@linkcode lookAhead}, if there was no transfer since. */
+  async store(source: Readable, name: string, passive?: FTPResponse): Promise<void> {
+    const patience = this.#bearWithDataConnection(passive);
     try {
       await this.#client.uploadFrom(source, name);
     } catch (error) {
@@ -189,11 +243,6 @@ export class FtpsConnection {
     return files;
   }
 
-  /** Renames a file in the folder. Servers replace a file that has the new name. */
-  async rename(from: string, to: string): Promise<void> {
-    await this.#client.rename(from, to);
-  }
-
   /** Removes a file in the folder, if it is there. */
   async remove(name: string): Promise<void> {
     await this.#client.remove(name, true);
@@ -217,8 +266,10 @@ export class FtpsConnection {
    * A server that refuses a transfer (no permission, no space) breaks the data connection off, and that may be noticed before its reply, the only
    * thing that says why. The client would close at once; this makes it wait. It would also send into a connection that is gone before the server says
    * "go ahead", which in Deno 2.9 ends with a TypeError and a timer that stays.
+   *
+   * @param passive The answer to EPSV, which then is not sent.
    */
-  #bearWithDataConnection(): { end(): void } {
+  #bearWithDataConnection(passive?: FTPResponse): { end(): void } {
     const { ftp } = this.#client;
     const { closeWithError: close, handle } = ftp;
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -226,12 +277,14 @@ export class FtpsConnection {
       if (!/^(?!Timeout).*\(data socket\)$/.test(error.message)) close.call(ftp, error);
       else timer ??= setTimeout(() => close.call(ftp, error), LAST_WORD_MS);
     };
-    ftp.handle = (command, respond) =>
-      handle.call(ftp, command, (reply, task) => {
+    ftp.handle = (command, respond) => {
+      if (command === "EPSV" && passive?.code === 229) return Promise.resolve(passive);
+      return handle.call(ftp, command, (reply, task) => {
         const isGoing = !(reply instanceof Error) && (reply.code === 125 || reply.code === 150);
         const isGone = isGoing && ftp.dataSocket?.destroyed === true;
         respond(isGone ? new Error("Connection closed before the transfer (data socket)") : reply, task);
       });
+    };
     return {
       end() {
         clearTimeout(timer);
@@ -251,6 +304,21 @@ export class FtpsConnection {
     if (refusal instanceof FTPError) return refusal;
     this.abort();
     return undefined;
+  }
+
+  /** Sends commands together if the server bears it. @returns The answers, refusals too, in this order. */
+  async #together(...commands: readonly string[]): Promise<FTPResponse[]> {
+    if (!this.#pipelining || this.closed) {
+      const replies: FTPResponse[] = [];
+      for (const command of commands) replies.push(await this.#client.sendIgnoringError(command));
+      return replies;
+    }
+    try {
+      return await askTogether(this.#client.ftp, commands);
+    } catch (error) {
+      this.#lostAnswers = true;
+      throw error;
+    }
   }
 
   /** @returns The refusal, if it is one. */

@@ -24,6 +24,8 @@ export class FtpsDestination implements Destination {
   readonly #options: ReturnType<typeof checkFtpsOptions>;
   readonly #closing = new AbortController();
   #connection: FtpsConnection | undefined;
+  /** Whether commands are sent together: not to a server that was lost so, since there are some that do not read them (RFC 959 section 5.4 lets them). */
+  #pipelining = true;
   #turn: Promise<void> = Promise.resolve();
 
   private constructor(options: ReturnType<typeof checkFtpsOptions>) {
@@ -225,13 +227,14 @@ export class FtpsDestination implements Destination {
       return await work(connection);
     } finally {
       signal.removeEventListener("abort", abort);
+      if (connection.lostAnswers && !signal.aborted) this.#pipelining = false;
       if (connection.closed) await this.#disconnect();
     }
   }
 
   async #connected(signal: AbortSignal | undefined): Promise<FtpsConnection> {
     if (this.#connection?.closed) await this.#disconnect();
-    return this.#connection ??= await FtpsConnection.open(this.#options, signal);
+    return this.#connection ??= await FtpsConnection.open(this.#options, this.#pipelining, signal);
   }
 
   async #disconnect(): Promise<void> {

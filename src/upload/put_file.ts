@@ -1,7 +1,7 @@
 import type { PutOptions, Receipt, Verification } from "./destination.ts";
 import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
-import type { FtpsConnection } from "./ftps_connection.ts";
+import type { FtpsConnection, Outlook } from "./ftps_connection.ts";
 import type { Pace } from "./pace.ts";
 import { isPartNameOf, type RemotePath } from "./remote_path.ts";
 import type { ReadOptions, ReadSoFar, SourceFile } from "./source_file.ts";
@@ -20,7 +20,7 @@ interface AttemptOptions extends PutOptions {
  * connection may still be writing it, and then has a file of its own. One that is continued is written at offsets (REST, not APPE), so that such a late
  * writer puts the same bytes in the same places.
  *
- * FTP renames over what is there. So it is looked up right before; another program that renames between these two commands is not noticed.
+ * FTP renames over what is there. So it is looked up right before; another program that renames between these two is not noticed.
  */
 export async function putFile(
   connection: FtpsConnection,
@@ -30,8 +30,14 @@ export async function putFile(
 ): Promise<Receipt> {
   await connection.enter(remote.folder);
   let present: Receipt | undefined;
+  let passive: Outlook["passive"];
   try {
-    present = await findSame(connection, source, remote, options);
+    // What may be continued is read first, and a server does not wait that long on a port for data.
+    const ahead = options.part === undefined
+      ? await connection.lookAhead(remote.name)
+      : { bytes: await connection.size(remote.name), passive: undefined };
+    present = ahead.bytes === undefined ? undefined : await findSame(connection, ahead.bytes, source, remote, options);
+    passive = ahead.bytes === undefined ? ahead.passive : undefined;
   } catch (error) {
     if (!connection.closed) await removeLeft(connection, remote, options).catch(() => {}); // as below
     throw error;
@@ -46,6 +52,7 @@ export async function putFile(
   const told = {
     ...rest,
     resumed,
+    passive,
     ...(onPart && {
       onPart(read: ReadSoFar) {
         isKnown = true;
@@ -55,13 +62,16 @@ export async function putFile(
   };
   try {
     const verifiedBy = await storePart(connection, source, { ...remote, part: name }, told);
-    const rival = options.replace ? undefined : await findSame(connection, source, remote, options);
+    const [sent, taken] = await connection.sizes(name, remote.name);
+    expectSize(sent, source.bytes, remote.path);
+    const rival = options.replace || taken === undefined
+      ? undefined
+      : await findSame(connection, taken, source, remote, options);
     if (rival !== undefined) {
       await connection.remove(name);
       return rival;
     }
-    await rename(connection, name, remote);
-    await expectSize(connection, remote.name, source.bytes, remote.path);
+    expectSize(await rename(connection, name, remote), source.bytes, remote.path);
     return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: false, resumed };
   } catch (error) {
     const cause = source.failure ?? error;
@@ -72,15 +82,14 @@ export async function putFile(
   }
 }
 
-/** @returns The receipt of the file that is there, if it is the same. @throws {UploadError} `exists-different` if it may not be replaced. */
+/** @param present Size of the file that is there. @returns Its receipt, if it is the same. @throws {UploadError} `exists-different` if it may not be replaced. */
 async function findSame(
   connection: FtpsConnection,
+  present: number,
   source: SourceFile,
   remote: RemotePath,
   options: PutOptions,
 ): Promise<Receipt | undefined> {
-  const present = await connection.size(remote.name);
-  if (present === undefined) return undefined;
   const verifiedBy = present === source.bytes ? await sameContent(connection, source, remote, options) : undefined;
   if (verifiedBy !== undefined) {
     return { path: remote.path, bytes: source.bytes, sha256: source.sha256, verifiedBy, skipped: true, resumed: 0 };
@@ -124,9 +133,10 @@ async function removeLeft(
   for (const name of names) await connection.remove(name);
 }
 
-async function rename(connection: FtpsConnection, part: string, remote: RemotePath): Promise<void> {
+/** @returns The size of what has the final name then. */
+async function rename(connection: FtpsConnection, part: string, remote: RemotePath): Promise<number | undefined> {
   try {
-    await connection.rename(part, remote.name);
+    return await connection.rename(part, remote.name);
   } catch (error) {
     if (connection.closed || await connection.size(part) !== undefined) throw error;
     throw new UploadError(
@@ -147,12 +157,13 @@ async function storePart(
   connection: FtpsConnection,
   source: SourceFile,
   remote: RemotePath,
-  options: ReadOptions & { readonly resumed: number },
+  options: ReadOptions & { readonly resumed: number; readonly passive: Outlook["passive"] },
 ): Promise<Verification> {
   const kind = options.resumed === 0 ? connection.checksumKind : undefined;
-  await connection.store(source.stream({ ...options, checksum: kind }), remote.part);
+  await connection.store(source.stream({ ...options, checksum: kind }), remote.part, options.passive);
   await source.assertUnchanged();
-  await expectSize(connection, remote.part, source.bytes, remote.path);
+  if (options.resumed === 0 && kind === undefined && !connection.hasSha256) return "size"; // looked at before the rename
+  expectSize(await connection.size(remote.part), source.bytes, remote.path);
   const theirs = await connection.sha256(remote.part, source.bytes);
   if (theirs === undefined && options.resumed === 0) {
     const checksum = kind && await connection.checksum(kind, remote.part, source.bytes);
@@ -186,8 +197,7 @@ async function sameContent(
   return await connection.retrieveSha256(remote.name) === sha256 ? "retrieved" : undefined;
 }
 
-async function expectSize(connection: FtpsConnection, name: string, bytes: number, path: string): Promise<void> {
-  const size = await connection.size(name);
+function expectSize(size: number | undefined, bytes: number, path: string): void {
   if (size === bytes) return;
   throw new UploadError(
     "verification-failed",

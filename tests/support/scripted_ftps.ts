@@ -8,6 +8,8 @@ export interface Script {
   readonly answer?: (command: string, argument: string) => string | undefined;
   /** The answer to EPSV or PASV, for the port that waits. */
   readonly passive?: (command: string, port: number) => string | undefined;
+  /** Whether commands are lost that come together with one before them. */
+  readonly deafMeanwhile?: boolean;
   /** Receives a file; says `150` and what else is to be said. @default Reads all, then says 226. */
   readonly store?: (say: (text: string) => Promise<void>, data: Deno.Conn) => Promise<Uint8Array>;
 }
@@ -93,8 +95,10 @@ export class ScriptedFtps implements AsyncDisposable {
           renaming = argument;
           return await say("350 To what?");
         case "RNTO":
+          if (renaming === "") return await say("503 RNFR first");
           this.files.set(argument, this.files.get(renaming) ?? -1);
           this.files.delete(renaming);
+          renaming = "";
           return await say("250 Done");
         case "USER":
           return await say("331 Password");
@@ -116,6 +120,7 @@ export class ScriptedFtps implements AsyncDisposable {
       for (let end = pending.indexOf("\r\n"); end >= 0; end = pending.indexOf("\r\n")) {
         const [command = "", ...rest] = pending.slice(0, end).split(" ");
         pending = pending.slice(end + 2);
+        if (this.#script.deafMeanwhile) pending = "";
         await handle(command.toUpperCase(), rest.join(" "));
       }
     }

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { FtpsDestination, type UploadErrorCode } from "../../src/upload/mod.ts";
+import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { type Script, ScriptedFtps } from "../support/scripted_ftps.ts";
 import { assertFails, randomBytes } from "./workbench.ts";
@@ -7,7 +7,10 @@ import { assertFails, randomBytes } from "./workbench.ts";
 const MB = 1 << 20;
 
 /** Puts a file of 3 MiB to a server of that kind. */
-async function put(script: Script): Promise<{ server: ScriptedFtps; error?: UploadErrorCode; ms: number }> {
+async function put(
+  script: Script,
+  options: Partial<FtpsOptions> = {},
+): Promise<{ server: ScriptedFtps; error?: UploadErrorCode; ms: number }> {
   const dir = await Deno.makeTempDir({ prefix: "pixl-strange-" });
   const begun = performance.now();
   await using server = new ScriptedFtps(script);
@@ -23,6 +26,8 @@ async function put(script: Script): Promise<{ server: ScriptedFtps; error?: Uplo
         caPem: sharedPki().caPem,
         timeoutMs: 1_000,
         attempts: 1,
+        retryDelayMs: 0,
+        ...options,
       });
       await destination.put(`${dir}/x.zip`, "study.zip");
     })().then(() => undefined, (error) => error);
@@ -111,6 +116,31 @@ Deno.test("put() does not rename if the size is not known", async () => {
     assert(error !== undefined);
     assertEquals(server.heard.includes("RNTO"), false);
   }
+});
+
+for (const command of ["RNFR", "RNTO"]) {
+  Deno.test(`put() says that ${command} is refused, and leaves nothing there`, async () => {
+    const { server, error } = await put({
+      answer: (name) => name === command ? "550 Permission denied" : undefined,
+    });
+
+    assertEquals([error, server.files], ["permission-denied", new Map()]);
+  });
+}
+
+Deno.test("put() does not rename if another file has the name by then", async () => {
+  let asked = 0;
+  const { server, error } = await put({
+    answer: (command, name) => command === "SIZE" && name === "study.zip" && ++asked === 2 ? "213 5" : undefined,
+  });
+
+  assertEquals([error, server.files, server.heard.includes("RNTO")], ["exists-different", new Map(), false]);
+});
+
+Deno.test("put() sends one command at a time after a server has lost those that came together", async () => {
+  const { server, error } = await put({ deafMeanwhile: true }, { attempts: 2 });
+
+  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
 });
 
 for (
