@@ -221,7 +221,7 @@ export class RabbitmqBroker implements Broker {
     return queueType === "classic" || deliveriesOf(properties) >= maxDeliveries / 2;
   }
 
-  /** Hands back what is in hand and closes the connection, within about 4 s whatever the broker does. */
+  /** Hands back what is in hand and closes the connection, within about 5 s whatever the broker does. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
