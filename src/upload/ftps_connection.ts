@@ -73,7 +73,7 @@ export class FtpsConnection {
       connection.#client.ftp.socket.setKeepAlive(true, KEEP_ALIVE_MS);
       return connection;
     } catch (error) {
-      await connection.close();
+      await connection.#shut();
       throw error;
     }
   }
@@ -253,13 +253,33 @@ export class FtpsConnection {
     this.#client.close();
   }
 
-  /** Closes the connection and waits until its socket is gone. Harmless if closed already. */
+  /** Says goodbye, ends TLS and waits until the socket is gone, for {@linkcode CLOSE_MS} each at most. Harmless if closed already. */
   async close(): Promise<void> {
+    // Nothing depends on it but a tidy end.
+    if (!this.closed) await deadline(this.#sayGoodbye(), CLOSE_MS).catch(() => {});
+    await this.#shut();
+  }
+
+  /** The client's own goodbye destroys the socket at once: the server may never get it. */
+  async #sayGoodbye(): Promise<void> {
+    const { ftp } = this.#client;
+    const { socket } = ftp;
+    await ftp.handle("QUIT", (reply, task) => {
+      if (reply instanceof Error) task.reject(reply);
+      else task.resolve(undefined);
+    });
+    if (socket.destroyed) return;
+    // The client would destroy it when the server ends, and TLS would not be ended (close_notify).
+    socket.removeAllListeners();
+    socket.end();
+    await once(socket.resume(), "close");
+  }
+
+  /** Closes without a goodbye that is waited for. */
+  async #shut(): Promise<void> {
     const { socket } = this.#client.ftp;
     this.#client.close();
-    if (socket.closed) return;
-    // Nothing depends on it but a tidy end.
-    await deadline(once(socket, "close"), CLOSE_MS).catch(() => {});
+    if (!socket.closed) await deadline(once(socket, "close"), CLOSE_MS).catch(() => {});
   }
 
   /**

@@ -14,6 +14,8 @@ export class TcpProxy implements AsyncDisposable {
   connections = 0;
   /** Whether what is sent vanishes, as in a firewall that forgot the connection: one that lost something stays dead, and no end hears of the other's. */
   swallowing = false;
+  /** What clients sent last, as it came. */
+  lastSent: Uint8Array = new Uint8Array();
   /** Lengths, in bytes and in turn, of the pieces in which everything is passed on; empty: as it comes. */
   slices: readonly number[] = [];
 
@@ -86,14 +88,20 @@ export class TcpProxy implements AsyncDisposable {
     if (server === undefined) return close(client); // a port for data that nobody waits at any more
     this.#connections.add(client).add(server);
     const link = { dead: false };
-    await Promise.all([this.#copy(client, server, link), this.#copy(server, client, link)]);
+    const note = (bytes: Uint8Array) => void (this.lastSent = bytes.slice());
+    await Promise.all([this.#copy(client, server, link, note), this.#copy(server, client, link)]);
     for (const connection of [client, server]) {
       close(connection);
       this.#connections.delete(connection);
     }
   }
 
-  async #copy(from: Deno.Conn, to: Deno.Conn, link: { dead: boolean }): Promise<void> {
+  async #copy(
+    from: Deno.Conn,
+    to: Deno.Conn,
+    link: { dead: boolean },
+    note: (bytes: Uint8Array) => void = () => {},
+  ): Promise<void> {
     const buffer = new Uint8Array(65_536);
     try {
       for (;;) {
@@ -101,6 +109,7 @@ export class TcpProxy implements AsyncDisposable {
         await this.#thawed;
         link.dead ||= this.swallowing;
         if (length === null) break;
+        note(buffer.subarray(0, length));
         if (!link.dead) await this.#pass(buffer.subarray(0, length), to);
       }
       if (link.dead) return;

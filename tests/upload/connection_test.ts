@@ -4,6 +4,8 @@ import { FtpsDestination } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { testWith } from "../support/programs.ts";
 import { startReceiver } from "../support/receiver.ts";
+import { until } from "../support/until.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 import { startVsftpd } from "../support/vsftpd.ts";
 import { assertSameBytes, randomBytes, Workbench } from "./workbench.ts";
 
@@ -65,16 +67,22 @@ testWith(["vsftpd"], "put() reads its source once where the server has no hashes
   assert(read >= 64 * MB && read < 80 * MB, `${read} bytes were read`);
 });
 
-testWith(["vsftpd"], "FtpsDestination says goodbye and ends TLS as it should", async () => {
-  await using workbench = await Workbench.on(await startVsftpd({ mode: "explicit" }));
-  {
-    await using destination = await workbench.open();
-    await destination.put(await workbench.file(1_000), "study.zip");
-  }
+for (const mode of ["implicit", "explicit"] as const) {
+  testWith(["vsftpd"], `FtpsDestination says goodbye and ends TLS as it should, ${mode} TLS`, async () => {
+    await using workbench = await Workbench.on(await startVsftpd({ mode }));
+    await using proxy = new TcpProxy(workbench.server.port);
+    {
+      await using destination = await workbench.open({ host: "127.0.0.1", port: proxy.port });
+      await destination.put(await workbench.file(1_000), "study.zip");
+    }
 
-  const log = await Deno.readTextFile(workbench.server.log);
-  assert(/"QUIT"[^]*"221 Goodbye\."/.test(log), log);
-});
+    const alert = 21; // close_notify, since nothing is wrong (RFC 5246, 6.2.1 and 7.2.1)
+    await until("TLS is ended", () => proxy.lastSent[0] === alert);
+    await until("the server's log has the goodbye", async () => {
+      return /"QUIT"[^]*"221 Goodbye\."/.test(await Deno.readTextFile(workbench.server.log));
+    });
+  });
+}
 
 /** By this process, of files and not of sockets. */
 async function bytesRead(): Promise<number> {
