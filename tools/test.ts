@@ -1,6 +1,5 @@
 /**
- * Runs all tests: brings the services they need, starts one private RabbitMQ and PostgreSQL for all files, runs `deno test` with the arguments given
- * here, looks through every log for identifiers that must not be there, and ends with the line `N passed, N failed, N skipped`.
+ * Runs all tests: brings the services they need, runs `deno test` with the arguments given here, its files sharing a private RabbitMQ and PostgreSQL, looks through every log for identifiers that must not be there, and ends with the line `N passed, N failed, N skipped`.
  */
 import {
   isInstalled,
@@ -23,13 +22,13 @@ const say = (text: string) => sayLine(`[test] ${text}`);
 
 async function main(): Promise<number> {
   await Deno.remove(OUT, { recursive: true }).catch(() => {});
-  await Deno.mkdir(`${OUT}/logs`, { recursive: true });
+  await Deno.mkdir(OUT);
   await install(PROGRAM_NAMES.filter((name) => !isInstalled(name)));
   const started = performance.now();
   const parts = partsOf(Deno.args);
-  const code = await runTests(parts);
+  const code = Math.max(...await Promise.all(parts.map(runPart)));
   const { passed, failed, skipped, missing } = sum(await Promise.all(parts.map(({ junit }) => readJunit(junit))));
-  const leaks = await findSeeds();
+  const leaks = (await Promise.all(parts.map(({ logs }) => findSeeds(logs)))).flat();
   let failures = failed + leaks.length;
   for (const leak of leaks) say(`FAILED: an identifier or a password is in ${leak}`);
   if (CI && missing > 0) {
@@ -49,24 +48,30 @@ async function main(): Promise<number> {
   return failures === 0 ? 0 : 1;
 }
 
-/** Runs them with the services up, which are stopped and have left their logs when it returns. */
-async function runTests(parts: readonly Part[]): Promise<number> {
-  await using services = await sharedServices(`${OUT}/logs`, say);
-  return Math.max(...await Promise.all(parts.map((part) => runDenoTest(part, services.env))));
-}
-
-/** What one `deno test` runs. */
+/** What one `deno test` runs, with servers of its own. */
 interface Part {
   readonly args: readonly string[];
   readonly junit: string;
+  /** Folder of all its logs. */
+  readonly logs: string;
 }
 
-/** The whole in two that run side by side: the tests of the rate limiter mostly wait for the clock. */
+/** Folders whose tests take about as long as all others together, in groups of this kind: most of it they wait. */
+const GROUPS = [["tests/main_job", "tests/demo"], ["tests/queue", "tests/rate_limiter"]];
+
+/** The whole in parts that run side by side. */
 function partsOf(args: readonly string[]): Part[] {
-  const junit = `${OUT}/junit.xml`;
-  if (args.length > 0) return [{ args, junit }];
-  const slow = "tests/rate_limiter";
-  return [{ args: [`--ignore=${slow}`], junit }, { args: [slow], junit: `${OUT}/junit-2.xml` }];
+  const others = [`--ignore=${GROUPS.flat().join()}`];
+  return (args.length > 0 ? [args] : [...GROUPS, others]).map((args, index) => {
+    return { args, junit: `${OUT}/junit-${index + 1}.xml`, logs: `${OUT}/logs/${index + 1}` };
+  });
+}
+
+/** The services of a part are stopped and have left their logs when it returns. */
+async function runPart({ args, junit, logs }: Part): Promise<number> {
+  await Deno.mkdir(logs, { recursive: true });
+  await using services = await sharedServices(logs, say);
+  return await runDenoTest(args, junit, `${logs}/deno-test.log`, services.env);
 }
 
 /** As root on Debian, installs what is missing; elsewhere says what to install. */
@@ -128,7 +133,12 @@ function keepServicesFromStarting(): Disposable {
   return { [Symbol.dispose]: () => Deno.removeSync(policy) };
 }
 
-async function runDenoTest({ args, junit }: Part, env: Record<string, string>): Promise<number> {
+async function runDenoTest(
+  args: readonly string[],
+  junit: string,
+  logFile: string,
+  env: Record<string, string>,
+): Promise<number> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-q", "-P=test", "--doc", "--trace-leaks", `--junit-path=${junit}`, ...args],
     env,
@@ -136,7 +146,7 @@ async function runDenoTest({ args, junit }: Part, env: Record<string, string>): 
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  using log = await Deno.open(`${OUT}/logs/deno-test.log`, { create: true, write: true, append: true });
+  using log = await Deno.open(logFile, { create: true, write: true, append: true });
   const copy = async (from: ReadableStream<Uint8Array>, to: { writeSync(bytes: Uint8Array): number }) => {
     const encoder = new TextEncoder();
     let begun = "";
@@ -188,10 +198,10 @@ function sum(all: readonly Counts[]): Counts {
   };
 }
 
-async function findSeeds(): Promise<string[]> {
+async function findSeeds(dir: string): Promise<string[]> {
   const found: string[] = [];
-  for await (const entry of Deno.readDir(`${OUT}/logs`)) {
-    const file = `${OUT}/logs/${entry.name}`;
+  for await (const entry of Deno.readDir(dir)) {
+    const file = `${dir}/${entry.name}`;
     const lines = (await Deno.readTextFile(file)).split("\n");
     const at = lines.findIndex((line) => SEEDS.test(line));
     if (at >= 0) found.push(`${file}:${at + 1}`);
