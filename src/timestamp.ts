@@ -1,3 +1,5 @@
+import { dayToNumber } from "./calendar.ts";
+
 /**
  * Brings an ISO 8601 date and time into one form, so that equal times given in equal zones are equal as text.
  *
@@ -6,12 +8,13 @@
  * is not such a text or no time that exists.
  */
 export function normaliseTimestamp(text: string): string | undefined {
-  const parts = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?(Z|[+-]\d{2}:?\d{2})?$/.exec(text.trim());
+  const parts = FORM.exec(text.trim());
   if (parts === null) return undefined;
   const [, day = "", time = "", digits = "", zone = ""] = parts;
-  const instant = new Date(`${day}T${time}Z`);
-  if (Number.isNaN(instant.getTime()) || !instant.toISOString().startsWith(`${day}T${time}`)) return undefined;
+  if (dayToNumber(day) === undefined) return undefined;
   const fraction = digits.replace(/0+$/, "");
   const offset = /^[+-]00:?00$/.test(zone) ? "Z" : zone.replace(/^([+-]\d{2})(\d{2})$/, "$1:$2");
   return `${day}T${time}${fraction && `.${fraction}`}${offset}`;
 }
+
+const FORM = /^(\d{4}-\d{2}-\d{2})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(Z|[+-]\d{2}:?\d{2})?$/;

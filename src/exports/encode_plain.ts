@@ -48,8 +48,33 @@ function encodeBits(values: readonly Encodable[]): Buffer {
   return buffer;
 }
 
-/** Each text in UTF-8 behind its length. Most have about a byte for each UTF-16 unit, none more than three. */
-function encodeTexts(values: readonly Encodable[], bytesPerUnit = 1.25): Buffer {
+/** Each text in UTF-8 behind its length. */
+function encodeTexts(values: readonly Encodable[]): Buffer {
+  const units = values.reduce<number>((sum, value) => sum + GAP.length + String(value).length, 0);
+  if (units === 0 || units > MAX_JOINED) return encodeEach(values);
+  // Most are ASCII, of which one call encodes all, each behind four bytes for its length.
+  const bytes = encoder.encode(GAP + values.join(GAP));
+  return bytes.length === units ? putLengths(bytes, values) : encodeEach(values);
+}
+
+/** Four characters that are as many bytes. */
+const GAP = "\0".repeat(4);
+/** Longer texts are not joined, in UTF-16 units: V8 has a limit at twice this. */
+const MAX_JOINED = 2 ** 28;
+
+function putLengths(bytes: Uint8Array, values: readonly Encodable[]): Buffer {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let offset = 0;
+  for (const value of values) {
+    const { length } = String(value);
+    view.setUint32(offset, length, true);
+    offset += GAP.length + length;
+  }
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Most have about a byte for each UTF-16 unit, none more than three. */
+function encodeEach(values: readonly Encodable[], bytesPerUnit = 1.25): Buffer {
   let room = 0;
   for (const value of values) room += 4 + Math.ceil(bytesPerUnit * String(value).length);
   const bytes = new Uint8Array(room);
@@ -57,9 +82,9 @@ function encodeTexts(values: readonly Encodable[], bytesPerUnit = 1.25): Buffer 
   let offset = 0;
   for (const value of values) {
     const text = String(value);
-    if (offset + 4 > room) return encodeTexts(values, 3);
+    if (offset + 4 > room) return encodeEach(values, 3);
     const { read, written } = encoder.encodeInto(text, bytes.subarray(offset + 4));
-    if (read < text.length) return encodeTexts(values, 3);
+    if (read < text.length) return encodeEach(values, 3);
     view.setUint32(offset, written, true);
     offset += 4 + written;
   }

@@ -14,6 +14,7 @@ import { VERSION } from "../version.ts";
 import type { Statistics } from "./parquetjs.d.ts";
 import { boundsOf } from "./column_statistics.ts";
 import type { Encodable } from "./column_values.ts";
+import { encodeLevels } from "./encode_levels.ts";
 import { encodePlain } from "./encode_plain.ts";
 import { ENCODING, parquetFields, schemaElements, storedAs } from "./parquet_fields.ts";
 import { type Column, columnPath, type TableSchema } from "./table_schema.ts";
@@ -32,6 +33,12 @@ const COMPRESSIONS = {
 } as const satisfies Record<Compression, string>;
 
 codecs[ENCODING] = { encodeValues: encodePlain };
+const { RLE } = codecs;
+codecs.RLE = {
+  ...RLE,
+  encodeValues: (type, values, options) =>
+    options.disableEnvelope ? encodeLevels(values, options.bitWidth) : RLE.encodeValues(type, values, options),
+};
 thrift.Encoding[ENCODING] = thrift.Encoding.PLAIN ?? 0;
 // parquetjs knows the codec's number, but brings no code for it.
 PARQUET_COMPRESSION_METHODS.ZSTD = { deflate: (bytes) => zstdCompressSync(bytes), inflate: zstdDecompressSync };

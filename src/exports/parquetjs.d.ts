@@ -108,7 +108,14 @@ export class FileMetaData {
 
 /** The encodings by name. */
 export interface Codecs {
-  [name: string]: { encodeValues(type: string, values: readonly (string | number | bigint | boolean)[]): Uint8Array };
+  RLE: {
+    encodeValues(
+      type: string,
+      values: readonly number[],
+      options: { bitWidth: number; disableEnvelope?: true },
+    ): Uint8Array;
+  };
+  [name: string]: { encodeValues(type: string, values: readonly never[], options: never): Uint8Array };
 }
 
 /** The structs of parquet.thrift, a CommonJS module. */

@@ -158,6 +158,28 @@ for (const count of [0, 1, 8191, 8192, 8193]) {
   });
 }
 
+Deno.test("TableWriter writes runs of values and nulls of any length for every reader", async () => {
+  await using dir = await temporaryFolder();
+  await using duckDb = await openDuckDb();
+  const path = join(dir.path, "a.parquet");
+  const schema: Column[] = [
+    { name: "n", type: "int32", optional: true },
+    { name: "all", type: "int32", optional: true, list: true },
+  ];
+  const one = numeric(1, "int");
+  const lists: Sample[] = [NONE, { value: [], cell: [] }, { value: [1, 1], cell: ["1", "1"] }];
+  const runs = fc.array(fc.tuple(fc.nat(2), fc.oneof(fc.constantFrom(1, 7, 8, 9, 15, 16, 17, 24, 31), fc.nat(300))), {
+    maxLength: 20,
+  });
+  await fc.assert(
+    fc.asyncProperty(runs, async (runs) => {
+      const rows = runs.flatMap(([kind, length]) => Array(length).fill([kind === 0 ? NONE : one, lists[kind] ?? NONE]));
+      await assertRoundTrip(duckDb, path, { schema, rows, options: {} }, 1);
+    }),
+    { numRuns: 60, examples: [[[[0, 8192 - 8], [1, 8], [2, 16], [0, 15]]]] },
+  );
+});
+
 Deno.test("TableWriter writes columns of nulls only, and very long texts, for every reader", async () => {
   await using dir = await temporaryFolder();
   await using duckDb = await openDuckDb();
