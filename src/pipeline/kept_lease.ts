@@ -19,7 +19,7 @@ export function keepLease(leaseMs: number, renewOnce: (call: LedgerCall) => Prom
   const renew = async () => {
     const asked = performance.now();
     try {
-      await renewOnce({ signal: AbortSignal.timeout(leaseMs) });
+      await renewOnce({ signal: AbortSignal.timeout(Math.max(0, Math.floor(oursUntil - asked))) });
       oursUntil = asked + leaseMs;
     } catch (error) {
       // A database that is away for a moment takes nothing from us as long as the lease runs.

@@ -1,6 +1,6 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
-import { ExportError, ParquetExport } from "../exports/mod.ts";
+import { ExportError, ParquetExport, readManifest } from "../exports/mod.ts";
 import type { Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
@@ -12,7 +12,12 @@ const MANIFEST = "manifest.json";
 
 /** An export's files, and its manifest if it has one. */
 export interface ExportPlan extends UploadPlan {
-  readonly manifest: FileToSend | undefined;
+  readonly manifest: ManifestToSend | undefined;
+}
+
+interface ManifestToSend extends FileToSend {
+  /** SHA-256 in hex of what was sent, by path below the export. */
+  readonly sent: ReadonlyMap<string, string>;
 }
 
 /**
@@ -49,7 +54,7 @@ export async function uploadOneExport(
 
 /** Files of exports, and the manifests that vouch for them. */
 interface ExportsPlan extends UploadPlan {
-  readonly manifests: readonly FileToSend[];
+  readonly manifests: readonly ManifestToSend[];
 }
 
 async function sendExports(
@@ -61,8 +66,16 @@ async function sendExports(
   await withdrawManifests(ledger, destination, manifests, options);
   const sent = await sendFiles(ledger, destination, { files, failed }, options);
   const lacking = new Set(sent.failed.map(({ path }) => folderOf(path)));
-  const complete = manifests.filter(({ path }) => !lacking.has(folderOf(path)));
-  const last = await sendFiles(ledger, destination, { files: complete, failed: [] }, options);
+  const complete: ManifestToSend[] = [];
+  const untrue: Unsendable[] = [];
+  for (const manifest of manifests.filter(({ path }) => !lacking.has(folderOf(path)))) {
+    if (await isTrue(manifest)) complete.push(manifest);
+    else {untrue.push({
+        path: manifest.path,
+        reason: "it does not name what was sent: if the export was replaced meanwhile, send it again",
+      });}
+  }
+  const last = await sendFiles(ledger, destination, { files: complete, failed: untrue }, options);
   return UploadTally.sum(sent, last);
 }
 
@@ -80,7 +93,7 @@ export async function planParquet(
   options: Pick<UploadTaskOptions, "signal" | "projectSlug"> & PlanOptions,
 ): Promise<ExportsPlan> {
   const files: FileToSend[] = [];
-  const manifests: FileToSend[] = [];
+  const manifests: ManifestToSend[] = [];
   const failed: Unsendable[] = [];
   for (const { projectSlug, timeSlug } of await latestExports(exportDir, options.projectSlug)) {
     try {
@@ -108,6 +121,7 @@ async function planExport(
   const { projectSlug, timeSlug, dir } = parquetExport;
   const extract = await ledger.findExtract(projectSlug, timeSlug, call);
   if (extract === undefined) throw new NotPopulatedError(dir);
+  const sent = new Map<string, string>();
   const toSend = (path: string, source: string, bytes: number, sha256?: string): FileToSend => ({
     projectSlug,
     source,
@@ -115,7 +129,10 @@ async function planExport(
     ...(sha256 === undefined ? {} : { sha256 }),
     path: `${projectSlug}/${timeSlug}/parquet/${path}`,
     replace,
-    record: (transfer) => ledger.recordTransfer({ ...transfer, extractId: extract.extractId }),
+    record: async (transfer) => {
+      sent.set(path, transfer.sha256);
+      await ledger.recordTransfer({ ...transfer, extractId: extract.extractId });
+    },
   });
   const files = await parquetExport.files({ ...call, hash });
   if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
@@ -130,9 +147,18 @@ async function planExport(
   });
   return {
     files: files.map(({ path, source, bytes, sha256 }) => toSend(path, source, bytes, sha256)),
-    manifest: manifest && toSend(MANIFEST, beside, manifest.size),
+    manifest: manifest && { ...toSend(MANIFEST, beside, manifest.size), sent },
     failed: [],
   };
+}
+
+/** Whether it names exactly what was sent: an export may be replaced meanwhile. */
+async function isTrue({ source, sent }: ManifestToSend): Promise<boolean> {
+  const manifest = await readManifest(dirname(source)).catch((error) => {
+    if (error instanceof ExportError) return undefined;
+    throw error;
+  });
+  return manifest?.files.every(({ path, sha256 }) => sent.get(path) === sha256) === true;
 }
 
 /** A manifest at the destination that is about to become untrue is taken away first. */

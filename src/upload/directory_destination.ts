@@ -113,7 +113,7 @@ export class DirectoryDestination implements Destination {
       if (await sizeOf(target) !== undefined) {
         throw new UploadError("exists-different", `Cannot ${doing}: the new name is taken`);
       }
-      await mkdir(dirname(target), { recursive: true });
+      await makeFolder(dirname(target));
       await rename(source, target);
       await syncFolder(dirname(target));
     });
@@ -172,9 +172,10 @@ export class DirectoryDestination implements Destination {
       if (options.part && isPartNameOf(options.part.name, remote.name)) {
         await rm(join(folder, options.part.name), { force: true });
       }
+      await syncFolder(folder); // whoever put it there may have been killed before that
       return present;
     }
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
     const name = await begin(source, folder, remote, options);
     const part = join(folder, name);
     const resumed = source.offset;
@@ -207,6 +208,13 @@ export class DirectoryDestination implements Destination {
       throw error;
     }
   }
+}
+
+/** With those above it, and each name on the disk. */
+async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
 }
 
 /** @returns The receipt of the file that is there, if it is the same. @throws {UploadError} `exists-different` if it may not be replaced. */

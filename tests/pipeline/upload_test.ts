@@ -2,6 +2,7 @@ import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, ass
 import fc from "fast-check";
 import { type Database, type Lease, LeaseLostError, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
+import { encodeManifest } from "../../src/exports/manifest.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
 import { checkProject } from "../../src/pipeline/check_project.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
@@ -84,6 +85,17 @@ async function site(project: string, studies: number) {
     share: await DirectoryDestination.open(`${dir}/share`),
     [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
   };
+}
+
+/** As `pixl export` does, of the files that are there. */
+async function writeManifest(parquetExport: ParquetExport): Promise<string> {
+  const files = await parquetExport.files({ hash: true });
+  const text = encodeManifest({
+    ...{ version: 1, project: parquetExport.projectSlug, extract: parquetExport.timeSlug },
+    files: files.map(({ path, bytes, sha256 = "" }) => ({ path, bytes, sha256, rows: null, schema: null })),
+  });
+  await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, text);
+  return text;
 }
 
 /** The least zip there is: nothing in it. */
@@ -364,6 +376,36 @@ embeddedTest("sendFile() does not go on with what did not verify, though it cann
   assertEquals(new Set(names).size, 2);
 });
 
+embeddedTest(
+  "sendFile() does not vouch for what is there by an older transfer, after an attempt whose end nobody knows",
+  async () => {
+    await using place = await site("unknown", 0);
+    const { ledger, dir, slug, share } = place;
+    const file = { source: `${dir}/x.zip`, path: `${slug}/x.zip`, ...unrecorded };
+    await Deno.writeFile(file.source, randomBytes(1_000));
+    const vouched: boolean[] = [];
+    const watched = new Proxy(share, {
+      get: (target, key) =>
+        key === "put"
+          ? (source: string, path: string, options: PutOptions) => {
+            vouched.push(options.knownSha256 !== undefined);
+            return share.put(source, path, options);
+          }
+          : Reflect.get(target, key),
+    });
+    const { sha256, bytes, verifiedBy } = await sendFile(ledger, watched, file);
+    await ledger.recordTransfer({
+      ...{ destination: share.name, path: file.path, bytes, sha256, verifiedBy, version: "1" },
+    });
+
+    await sendFile(ledger, watched, file);
+    await ledger.claimUpload(share.name, file.path, ".x.zip.0badcafe.part", { owner: "killed", leaseMs: 0 });
+    await sendFile(ledger, watched, file);
+
+    assertEquals(vouched, [false, true, false]);
+  },
+);
+
 embeddedTest("sendFile() stops when another has taken the path over", async () => {
   await using place = await site("late", 0);
   const { dir, slug, share } = place;
@@ -477,7 +519,7 @@ embeddedTest("Uploader.uploadImage() can be aborted while its stream gives nothi
 embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all the rest is there", async () => {
   await using place = await site("export", 0);
   const { ledger, dir, slug, parquetExport, share } = place;
-  await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, "{}");
+  await writeManifest(parquetExport);
   const base = `${slug}/2023-12-07t14-08-58/parquet`;
   const uploader = new Uploader(ledger, share);
   await Deno.mkdir(`${dir}/share/${base}/radiology`, { recursive: true });
@@ -500,7 +542,7 @@ embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all t
 
   // Made anew: the manifest there is taken away before the first of the new files comes.
   await Deno.writeFile(`${parquetExport.dir}/omop/public/A.parquet`, randomBytes(600));
-  await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, "{ }");
+  const manifest = await writeManifest(parquetExport);
   const abort = new AbortController();
   await assertRejects(() =>
     uploader.uploadExport(parquetExport, {
@@ -511,7 +553,41 @@ embeddedTest("Uploader.uploadExport() sends the manifest last, and only if all t
   );
   assert(!(await listFiles(`${dir}/share`)).includes(`${base}/manifest.json`));
   assertEquals((await uploader.uploadExport(parquetExport, { replace: true })).failed, []);
-  assertEquals(await Deno.readTextFile(`${dir}/share/${base}/manifest.json`), "{ }");
+  assertEquals(await Deno.readTextFile(`${dir}/share/${base}/manifest.json`), manifest);
+});
+
+embeddedTest("Uploader.uploadExport() sends no manifest of an export that was replaced while it was sent", async () => {
+  await using place = await site("replaced", 0);
+  const { ledger, dir, slug, parquetExport, share } = place;
+  await writeManifest(parquetExport);
+  let replaced: Promise<string> | undefined;
+  const replace = async () => {
+    for (const path of ["omop/public/A.parquet", "radiology/radiology.parquet"]) {
+      await Deno.writeFile(`${dir}/new`, randomBytes(500));
+      await Deno.rename(`${dir}/new`, `${parquetExport.dir}/${path}`);
+    }
+    return await writeManifest(parquetExport);
+  };
+  const late = new Proxy(share, {
+    get: (target, key) =>
+      key === "put"
+        ? async (source: string, path: string, options: PutOptions) => {
+          const receipt = await share.put(source, path, options);
+          await (replaced ??= replace());
+          return receipt;
+        }
+        : key === "connections"
+        ? 1
+        : Reflect.get(target, key),
+  });
+
+  const { sent, failed } = await new Uploader(ledger, late).uploadExport(parquetExport);
+
+  const path = `${slug}/2023-12-07t14-08-58/parquet/manifest.json`;
+  assertEquals([sent, failed.map((each) => each.path)], [2, [path]]);
+  assert(!(await listFiles(`${dir}/share`)).includes(path));
+  assertEquals((await new Uploader(ledger, share).uploadExport(parquetExport, { replace: true })).failed, []);
+  assertEquals(await Deno.readTextFile(`${dir}/share/${path}`), await replaced);
 });
 
 embeddedTest("checkProject() sets back only what was sent to this destination", async () => {

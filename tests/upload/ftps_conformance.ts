@@ -242,6 +242,21 @@ export function ftpsConformance(
       });
     }
 
+    test("put() gives up on a data connection that stalls when everything was written", async (workbench) => {
+      await using proxy = new FtpsProxy(workbench.server);
+      await using destination = await workbench.open({ ...proxy.login, attempts: 1, timeoutMs: 500 });
+      const begun = performance.now();
+
+      const path = await workbench.file(1_000);
+      await assertFails(
+        "timeout",
+        () => destination.put(path, "study.zip", { onProgress: () => proxy.freezeData() }),
+      );
+
+      assertLess(performance.now() - begun, 10_000);
+      assertEquals(await workbench.received("study.zip"), undefined);
+    });
+
     if (hasPermissions) {
       test("put() gives up on a server that stalls while it receives", async (workbench) => {
         const { signalSessions } = workbench.server;
