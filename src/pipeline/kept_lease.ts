@@ -17,9 +17,12 @@ export function keepLease(leaseMs: number, renewOnce: (call: LedgerCall) => Prom
   let renewal = Promise.resolve();
   let oursUntil = performance.now() + leaseMs;
   const renew = async () => {
+    if (lost.signal.aborted) return;
     const asked = performance.now();
     try {
-      await renewOnce({ signal: AbortSignal.timeout(Math.max(0, Math.floor(oursUntil - asked))) });
+      // No longer than it is surely ours; but a process that was held up asks all the same, since the ledger may not have given it away.
+      const patience = Math.max(oursUntil - asked, leaseMs / 4);
+      await renewOnce({ signal: AbortSignal.timeout(Math.ceil(patience)) });
       oursUntil = asked + leaseMs;
     } catch (error) {
       // A database that is away for a moment takes nothing from us as long as the lease runs.

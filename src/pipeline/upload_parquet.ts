@@ -9,6 +9,7 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 /** Names every file of an export; the last to be sent, so that a receiver knows that an export is whole. */
 const MANIFEST = "manifest.json";
+const UNTRUE = "it does not name what was sent: if the export was replaced meanwhile, send it again";
 
 /** An export's files, and its manifest if it has one. */
 export interface ExportPlan extends UploadPlan {
@@ -70,10 +71,7 @@ async function sendExports(
   const untrue: Unsendable[] = [];
   for (const manifest of manifests.filter(({ path }) => !lacking.has(folderOf(path)))) {
     if (await isTrue(manifest)) complete.push(manifest);
-    else {untrue.push({
-        path: manifest.path,
-        reason: "it does not name what was sent: if the export was replaced meanwhile, send it again",
-      });}
+    else untrue.push({ path: manifest.path, reason: UNTRUE });
   }
   const last = await sendFiles(ledger, destination, { files: complete, failed: untrue }, options);
   return UploadTally.sum(sent, last);
@@ -152,7 +150,7 @@ async function planExport(
   };
 }
 
-/** Whether it names exactly what was sent: an export may be replaced meanwhile. */
+/** Whether all that it names was sent, with that content: an export may be replaced meanwhile. */
 async function isTrue({ source, sent }: ManifestToSend): Promise<boolean> {
   const manifest = await readManifest(dirname(source)).catch((error) => {
     if (error instanceof ExportError) return undefined;
