@@ -17,4 +17,6 @@ export function normaliseTimestamp(text: string): string | undefined {
   return `${day}T${time}${fraction && `.${fraction}`}${offset}`;
 }
 
-const FORM = /^(\d{4}-\d{2}-\d{2})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(Z|[+-]\d{2}:?\d{2})?$/;
+/** No zone is a day away. */
+const FORM =
+  /^(\d{4}-\d{2}-\d{2})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?$/;

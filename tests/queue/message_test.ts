@@ -63,11 +63,20 @@ const WRONG: readonly [string, Record<string, unknown>, string][] = [
   ["a day that does not exist", { study_date: "2024-02-30" }, "'study_date' must be a date"],
   ["a fraction as id", { procedure_occurrence_id: 1.5 }, "'procedure_occurrence_id' must be a whole number"],
   ["a project that is no slug", { project_name: "../etc" }, "'project_name' must be a slug"],
-  [
-    "a time that does not exist",
-    { extract_generated_timestamp: "2023-12-07T25:00:00" },
+  ...[
+    "2023-12-07T25:00:00",
+    "2023-12-07T24:00:00",
+    "2023-12-07T14:60:00",
+    "2023-12-07T14:08:60",
+    "2023-02-29T14:08:58",
+    "2023-12-07T14:08:58+24:00",
+    "2023-12-07T14:08:58-0160",
+    "2023-12-07T14:08:58.1234567",
+  ].map((time): [string, Record<string, unknown>, string] => [
+    `the time ${time}, which does not exist,`,
+    { extract_generated_timestamp: time },
     "'extract_generated_timestamp' must be",
-  ],
+  ]),
   ["a UID with letters", { study_uid: "1.2.x" }, "'study_uid' must be a DICOM UID"],
 ];
 for (const [what, change, problem] of WRONG) {
