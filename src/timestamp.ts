@@ -17,6 +17,31 @@ export function normaliseTimestamp(text: string): string | undefined {
   return `${day}T${time}${fraction && `.${fraction}`}${offset}`;
 }
 
+/**
+ * Compares two times: as instants where both have an offset, else as they stand on the clock.
+ *
+ * @param a A time, normalised. @param b Another.
+ * @returns Negative if `a` is earlier, 0 if they are equal, positive if it is later.
+ */
+export function compareTimestamps(a: string, b: string): number {
+  const [left, right] = [partsOf(a), partsOf(b)];
+  const zoned = left.zone !== "" && right.zone !== "";
+  // Without one, as if it were in one zone: to the second, since a Date has no microseconds.
+  const seconds = ({ second, zone }: TimeParts) => Date.parse(`${second}${zoned ? zone : "Z"}`);
+  return seconds(left) - seconds(right) || Number(`0.${left.fraction}`) - Number(`0.${right.fraction}`);
+}
+
+interface TimeParts {
+  readonly second: string;
+  readonly fraction: string;
+  readonly zone: string;
+}
+
+function partsOf(time: string): TimeParts {
+  const [, day, clock, fraction = "", zone = ""] = FORM.exec(time) ?? [];
+  return { second: `${day}T${clock}`, fraction, zone };
+}
+
 /** No zone is a day away. */
 const FORM =
   /^(\d{4}-\d{2}-\d{2})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?$/;

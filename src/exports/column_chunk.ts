@@ -44,7 +44,8 @@ export function readChunk({ bytes, metadata, schemaPath, parsers }: ColumnChunk,
   while (count < rows) {
     const { header, page } = nextPage(cursor, metadata.codec);
     const nullable = element.repetition_type !== "REQUIRED";
-    if (header.type !== "DICTIONARY_PAGE") {
+    if (header.type === "DICTIONARY_PAGE") checkDictionary(header, page, metadata.type);
+    else {
       checkData(header, page, { nullable, type: metadata.type, dictionary: dictionary?.length, most: rows - count });
     }
     const reader = { view: new DataView(page.buffer, page.byteOffset, page.byteLength), offset: 0 };
@@ -111,6 +112,13 @@ function decompress(codec: CompressionCodec, input: Uint8Array, size: number): U
   const decompressor = compressors[codec];
   if (decompressor === undefined) throw new RangeError("Unknown compression");
   return decompressor(input, size);
+}
+
+function checkDictionary({ dictionary_page_header: dictionary }: PageHeader, bytes: Uint8Array, type: string): void {
+  if (dictionary === undefined || !(dictionary.num_values >= 0)) throw new RangeError("Wrong count");
+  // Some writers call it PLAIN_DICTIONARY here; it is plain always.
+  const values = { encoding: "PLAIN", type, count: dictionary.num_values, dictionary: undefined, version: 1 } as const;
+  checkValues({ bytes, offset: 0 }, values);
 }
 
 function checkData(

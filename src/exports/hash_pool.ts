@@ -18,7 +18,12 @@ export class HashPool implements Disposable {
   readonly #idle: Worker[] = [];
   readonly #waiting: (() => void)[] = [];
   /** Workers that may still be started. */
-  #unstarted = Math.min(navigator.hardwareConcurrency, MOST_WORKERS);
+  #unstarted: number;
+
+  /** @param workers Most threads; none is started yet. */
+  constructor(workers: number = Math.min(navigator.hardwareConcurrency, MOST_WORKERS)) {
+    this.#unstarted = workers;
+  }
 
   /**
    * Hashes a file.
@@ -31,6 +36,20 @@ export class HashPool implements Disposable {
     while (this.#idle.length === 0 && this.#unstarted === 0) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
+    try {
+      return await this.#hashThere(path, options);
+    } finally {
+      // Whoever was woken wakes the next, or that one would wait for ever.
+      this.#waiting.shift()?.();
+    }
+  }
+
+  /** Ends the threads. Nothing may be hashed any more. */
+  [Symbol.dispose](): void {
+    for (const worker of this.#idle.splice(0)) worker.terminate();
+  }
+
+  async #hashThere(path: string, options: HashOptions): Promise<string> {
     options.signal?.throwIfAborted();
     const worker = this.#idle.pop() ?? this.#start();
     try {
@@ -42,14 +61,7 @@ export class HashPool implements Disposable {
       worker.terminate();
       this.#unstarted++;
       throw error;
-    } finally {
-      this.#waiting.shift()?.();
     }
-  }
-
-  /** Ends the threads. Nothing may be hashed any more. */
-  [Symbol.dispose](): void {
-    for (const worker of this.#idle.splice(0)) worker.terminate();
   }
 
   /** From its text, not its file: no permission to read the program is needed, and a bundle has it too. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import * as v from "valibot";
+import { normaliseTimestamp } from "../timestamp.ts";
 import { diskProblem } from "./disk.ts";
 import { ExportError } from "./errors.ts";
 import { type ExportedFile, findEntries } from "./file_tree.ts";
@@ -35,6 +36,8 @@ export interface Manifest {
   readonly project: string;
   /** The extract's folder name. */
   readonly extract: string;
+  /** When the extract was made, in ISO 8601. */
+  readonly time: string;
   /** Every file but the manifest, in the order of the paths. */
   readonly files: readonly ManifestFile[];
 }
@@ -54,6 +57,7 @@ const schema = v.object({
   version: v.literal(1),
   project: v.string(),
   extract: v.string(),
+  time: v.pipe(v.string(), v.check((text) => normaliseTimestamp(text) !== undefined)),
   files: v.array(v.object({
     path,
     bytes: count,
@@ -75,12 +79,12 @@ function staysBelow(path: string): boolean {
  * @param manifest What it says.
  * @returns JSON with one file a line.
  */
-export function encodeManifest({ version, project, extract, files }: Manifest): string {
+export function encodeManifest({ version, project, extract, time, files }: Manifest): string {
   const sorted = files.toSorted((a, b) => a.path < b.path ? -1 : 1);
   const lines = sorted.map(({ path, bytes, sha256, rows, schema }) =>
     `    ${JSON.stringify({ path, bytes, sha256, rows, schema })}`
   );
-  const head = Object.entries({ version, project, extract }).map(([key, value]) =>
+  const head = Object.entries({ version, project, extract, time }).map(([key, value]) =>
     `  "${key}": ${JSON.stringify(value)},\n`
   );
   return `{\n${head.join("")}  "files": [\n${lines.join(",\n")}\n  ]\n}\n`;

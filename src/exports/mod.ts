@@ -6,7 +6,7 @@
  */
 export * from "./errors.ts";
 export type { ExportedFile } from "./file_tree.ts";
-export { compareTimeSlugs } from "./latest_link.ts";
+export { compareTimeSlugs } from "./point_latest.ts";
 export {
   type Manifest,
   type ManifestColumn,

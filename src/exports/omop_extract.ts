@@ -102,7 +102,7 @@ export class OmopExtract implements StudySource {
     const { people, links, procedures } = this.#tables;
     const mrns = await readLinks(people, COLUMNS.people, options);
     const accessionNumbers = await readLinks(links, COLUMNS.links, options);
-    const join = new StudyJoin(procedures, mrns, accessionNumbers, dropped);
+    const join = new StudyJoin(mrns, accessionNumbers, dropped);
     const common = { project_name: this.projectSlug, extract_generated_timestamp: this.extractTime };
     for await (const batch of readColumns(procedures, COLUMNS.procedures, options)) {
       for (const study of join.studies(batch)) yield { ...study, ...common };

@@ -8,9 +8,10 @@ import { type ExportedFile, findEntries, findFiles, type FoundFile } from "./fil
 import { hashFile } from "./hash_file.ts";
 import { HashPool } from "./hash_pool.ts";
 import { inParallel } from "./in_parallel.ts";
-import { ALL_EXTRACTS, pointLatest } from "./latest_link.ts";
+import { ALL_EXTRACTS } from "./latest_link.ts";
 import { type Manifest, type ManifestFile, type ManifestProblem, verifyExport } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
+import { pointLatest } from "./point_latest.ts";
 import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
 import { readExtract } from "./replace_extract.ts";
 import { slugify, timeSlug } from "./slug.ts";
@@ -253,7 +254,7 @@ export class ParquetExport implements AsyncDisposable {
     const staging = await this.#stage();
     const done = await this.#onDisk(async () => {
       const unchanged = !await staging.publish(options);
-      return { unchanged, latest: await pointLatest(this.#projectDir, this.timeSlug) };
+      return { unchanged, latest: await pointLatest(this.#projectDir, this.#extractTime) };
     });
     await this[Symbol.asyncDispose]();
     return done;
@@ -310,7 +311,7 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   #stage(): Promise<Staging> {
-    this.#staging ??= Staging.open(this.#exportDir, this.#projectDir, this.timeSlug).catch((error) => {
+    this.#staging ??= Staging.open(this.#exportDir, this.#projectDir, this.#extractTime).catch((error) => {
       this.#staging = undefined;
       throw error;
     });

@@ -8,6 +8,8 @@ import type { TableFiles } from "./table_files.ts";
 
 /** Some rows of a table, by column. */
 export interface Batch {
+  /** The file that they are in. */
+  readonly path: string;
   /** How many rows. */
   readonly rows: number;
   /** The values of each column that was asked for, in that order. */
@@ -77,7 +79,7 @@ export async function* readColumns(
       for (const name of names) {
         data.push(await readable(path, () => readGroup(file, metadata, group, name), name));
       }
-      yield { rows, columns: data };
+      yield { path, rows, columns: data };
     }
   }
 }
@@ -85,13 +87,14 @@ export async function* readColumns(
 /** The names in the file of columns that hold one value a row. */
 function findColumns(metadata: FileMetaData, path: string, columns: readonly string[]): string[] {
   // Those at the top: a list or a struct has columns within.
-  const present = new Map(parquetSchema(metadata).children.map((child) => [child.element.name.toLowerCase(), child]));
+  const present = parquetSchema(metadata).children;
   return columns.map((column) => {
-    const found = present.get(column.toLowerCase());
-    if (found === undefined) {
+    const [found, another] = present.filter(({ element }) => element.name.toLowerCase() === column.toLowerCase());
+    if (found === undefined || another !== undefined) {
+      const problem = found === undefined ? "Cannot find" : "Cannot choose between two of";
       throw new ExtractError(
         "column-missing",
-        `Cannot find column '${column}' in '${path}': ask for an extract that has it`,
+        `${problem} column '${column}' in '${path}': ask for an extract that has it once`,
       );
     }
     if (found.children.length > 0 || found.element.repetition_type === "REPEATED") {

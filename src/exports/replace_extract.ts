@@ -26,6 +26,7 @@ export async function replaceExtract(projectDir: string, timeSlug: string, stage
   await Deno.mkdir(waiting, { recursive: true, mode: 0o700 });
   await Deno.rename(staged, join(waiting, timeSlug));
   await syncFolder(waiting);
+  await syncFolder(dirname(waiting));
   await takePlace(projectDir, timeSlug);
 }
 

@@ -11,6 +11,7 @@ import { hashContent } from "./table_content.ts";
 import { encodeManifest, type Manifest, MANIFEST_NAME, type ManifestFile, readManifest } from "./manifest.ts";
 import { checkExportDir, exportRefused, lockProject } from "./project_lock.ts";
 import { linkFiles, recoverExtracts, replaceExtract, syncTree } from "./replace_extract.ts";
+import { timeSlug } from "./slug.ts";
 
 /** What an export consists of, each made and replaced as a whole: folders in the extract's folder, and single files of one. */
 export type Part = "omop" | "radiology" | `ehr/${string}.parquet`;
@@ -23,6 +24,7 @@ export class Staging implements AsyncDisposable {
   /** The hidden folder. */
   readonly dir: string;
   readonly #projectDir: string;
+  readonly #time: string;
   readonly #timeSlug: string;
   readonly #target: string;
   readonly #lock: Deno.FsFile;
@@ -32,25 +34,27 @@ export class Staging implements AsyncDisposable {
   readonly #older = new Set<Part>();
   #closed = false;
 
-  private constructor(projectDir: string, timeSlug: string, lock: Deno.FsFile) {
+  private constructor(projectDir: string, extractTime: string, lock: Deno.FsFile) {
     this.#projectDir = projectDir;
-    this.#timeSlug = timeSlug;
-    this.dir = join(projectDir, ALL_EXTRACTS, `.${timeSlug}.staging`);
-    this.#target = join(projectDir, ALL_EXTRACTS, timeSlug);
+    this.#time = extractTime;
+    this.#timeSlug = timeSlug(extractTime);
+    this.dir = join(projectDir, ALL_EXTRACTS, `.${this.#timeSlug}.staging`);
+    this.#target = join(projectDir, ALL_EXTRACTS, this.#timeSlug);
     this.#lock = lock;
   }
 
   /**
    * Takes the project's lock, finishes what a crash has interrupted and removes what it has left.
    *
-   * @param exportDir The folder of all exports. @param projectDir The project's folder in it. @param timeSlug The extract's folder name.
+   * @param exportDir The folder of all exports. @param projectDir The project's folder in it. @param extractTime The extract's
+   * time, normalised.
    * @returns An empty staging folder.
    * @throws {ExportError} `export-dir-refused` or `export-busy`.
    */
-  static async open(exportDir: string, projectDir: string, timeSlug: string): Promise<Staging> {
+  static async open(exportDir: string, projectDir: string, extractTime: string): Promise<Staging> {
     await checkExportDir(exportDir);
     const lock = await lockProject(projectDir);
-    const staging = new Staging(projectDir, timeSlug, lock);
+    const staging = new Staging(projectDir, extractTime, lock);
     try {
       // Better known now than after the copying.
       await readLatest(projectDir);
@@ -100,6 +104,7 @@ export class Staging implements AsyncDisposable {
       version: 1,
       project: basename(this.#projectDir),
       extract: this.#timeSlug,
+      time: this.#time,
       files: [...this.#made().values(), await this.#filesOf(kept, options)].flat(),
     });
     if (!changed && manifest === await textOf(join(this.#target, MANIFEST_NAME))) return false;

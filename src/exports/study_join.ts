@@ -52,10 +52,10 @@ export async function readLinks(
 ): Promise<LinkIndex> {
   const index = new Map<Key, string | Set<string>>();
   for await (const batch of readColumns(table, columns, options)) {
-    const [keys = [], texts = []] = batch.columns;
+    const { path, columns: [keys = [], texts = []] } = batch;
     for (let row = 0; row < batch.rows; row++) {
-      const key = asKey(keys[row], table, columns[0]);
-      const text = asText(texts[row], table, columns[1]);
+      const key = asKey(keys[row], path, columns[0]);
+      const text = asText(texts[row], path, columns[1]);
       if (key === undefined || text === undefined) continue;
       const known = index.get(key);
       if (known === undefined) index.set(key, text);
@@ -70,14 +70,12 @@ export async function readLinks(
 export class StudyJoin {
   /** What was left out so far. */
   readonly dropped: DroppedCounts;
-  readonly #table: TableFiles;
   readonly #mrns: LinkIndex;
   readonly #accessionNumbers: LinkIndex;
   readonly #given = new Set<string>();
 
-  /** @param table Of the procedures. @param mrns By person. @param accessionNumbers By procedure. @param dropped Is counted up. */
-  constructor(table: TableFiles, mrns: LinkIndex, accessionNumbers: LinkIndex, dropped: DroppedCounts) {
-    this.#table = table;
+  /** @param mrns By person. @param accessionNumbers By procedure. @param dropped Is counted up. */
+  constructor(mrns: LinkIndex, accessionNumbers: LinkIndex, dropped: DroppedCounts) {
     this.#mrns = mrns;
     this.#accessionNumbers = accessionNumbers;
     this.dropped = dropped;
@@ -89,13 +87,13 @@ export class StudyJoin {
   }
 
   /** @param batch Id, person and date of procedures. @returns The studies among them, as an inner join gives them. */
-  studies({ rows, columns: [ids = [], people = [], dates = []] }: Batch): JoinedStudy[] {
+  studies({ path, rows, columns: [ids = [], people = [], dates = []] }: Batch): JoinedStudy[] {
     const found: JoinedStudy[] = [];
     for (let row = 0; row < rows; row++) {
-      const id = asKey(ids[row], this.#table, "procedure_occurrence_id") ?? "";
+      const id = asKey(ids[row], path, "procedure_occurrence_id") ?? "";
       const numbers = this.#accessionNumbers.get(id);
-      const mrns = this.#mrns.get(asKey(people[row], this.#table, "person_id") ?? "");
-      const day = asDay(dates[row], this.#table);
+      const mrns = this.#mrns.get(asKey(people[row], path, "person_id") ?? "");
+      const day = asDay(dates[row], path);
       if (numbers === undefined) this.dropped.noAccessionNumber++;
       else if (mrns === undefined) this.dropped.unknownPerson++;
       else if (day === undefined) this.dropped.noStudyDate++;
@@ -103,7 +101,7 @@ export class StudyJoin {
         for (const mrn of listOf(mrns)) {
           for (const number of listOf(numbers)) {
             if (!this.#isNew(mrn, number, day)) continue;
-            const procedure_occurrence_id = asInteger(id, this.#table);
+            const procedure_occurrence_id = asInteger(id, path);
             found.push({ mrn, accession_number: number, study_date: day, procedure_occurrence_id });
           }
         }

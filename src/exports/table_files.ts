@@ -3,8 +3,6 @@ import { ExtractError } from "./errors.ts";
 
 /** The parquet files that make up one table of an extract. */
 export interface TableFiles {
-  /** For people: `public/PROCEDURE_OCCURRENCE.parquet`. */
-  readonly label: string;
   /** One path, or the parts in the order of their names. */
   readonly paths: readonly string[];
 }
@@ -31,13 +29,13 @@ export async function findTable(dir: string, part: "public" | "private", table: 
   const top = await findFolder(dir, part);
   for (const [place, folder] of [[part, top], [`${part}/omop`, await findFolder(top, "omop")]] as const) {
     const names = await list(folder);
-    const file = names.find((name) => name.toLowerCase() === `${wanted}.parquet`);
-    if (file !== undefined) return { label, paths: [join(folder, file)], layout: `${place}/X.parquet` };
-    const parts = names.find((name) => name.toLowerCase() === wanted);
+    const file = findName(names, `${wanted}.parquet`, folder);
+    if (file !== undefined) return { paths: [join(folder, file)], layout: `${place}/X.parquet` };
+    const parts = findName(names, wanted, folder);
     if (parts === undefined) continue;
     const paths = (await list(join(folder, parts))).filter((name) => /^[^._].*\.parquet$/i.test(name)).sort();
     if (paths.length > 0) {
-      return { label, paths: paths.map((name) => join(folder, parts, name)), layout: `${place}/x/*.parquet` };
+      return { paths: paths.map((name) => join(folder, parts, name)), layout: `${place}/x/*.parquet` };
     }
   }
   throw new ExtractError("table-missing", `Cannot find '${label}' in '${dir}': ask for an extract that has it`);
@@ -46,13 +44,19 @@ export async function findTable(dir: string, part: "public" | "private", table: 
 /**
  * Finds a folder whose name is in upper or lower case.
  *
- * @param dir Where to look. @param name Its name in lower case; taken first, if there are several.
+ * @param dir Where to look. @param name Its name in lower case.
  * @returns Its path; with the name as it was given, if there is none.
- * @throws {ExtractError} `access-refused`.
+ * @throws {ExtractError} `access-refused`, or `table-missing` if there are several.
  */
 export async function findFolder(dir: string, name: string): Promise<string> {
-  const names = await list(dir);
-  return join(dir, names.includes(name) ? name : names.find((other) => other.toLowerCase() === name) ?? name);
+  return join(dir, findName(await list(dir), name, dir) ?? name);
+}
+
+/** Of two that differ in upper and lower case, nobody knows which is the one that was meant. */
+function findName(names: readonly string[], wanted: string, folder: string): string | undefined {
+  const [found, another] = names.filter((name) => name.toLowerCase() === wanted).sort();
+  if (another === undefined) return found;
+  throw new ExtractError("table-missing", `Cannot choose between '${found}' and '${another}' in '${folder}': keep one`);
 }
 
 async function list(folder: string): Promise<string[]> {

@@ -24,7 +24,7 @@ export interface TableWriterOptions {
 
 /**
  * Writes a parquet file. Under its name it is there whole or not at all: it is written beside it, brought to the disk, and renamed by {@linkcode finish}.
- * After a call that failed, and without `finish`, nothing is left of it. Memory holds one row group.
+ * After a call that failed, and without `finish`, nothing is left of it; a killed process leaves the hidden `.NAME.….part`. Memory holds one row group.
  *
  * @example
  * ```ts
@@ -102,7 +102,7 @@ export class TableWriter<S extends TableSchema> implements AsyncDisposable {
   }
 
   /**
-   * Brings the file to the disk and gives it its name.
+   * Brings the file to the disk and gives it its name. If the disk fails in bringing the name to it, after all else, the new file is there.
    *
    * @returns What was written.
    * @throws {TableError} `write-failed` or `write-refused`.

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { deadline } from "@std/async";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { copyFile } from "../../src/exports/copy_file.ts";
@@ -38,6 +39,20 @@ Deno.test("HashPool.hash() says what is wrong with a file, and can be stopped wi
   };
   await assertRejects(() => pool.hash(path, LARGE.length, { signal, onBytes }), Error, "Stop");
   assert(told < LARGE.length, `${told} bytes`);
+  assertEquals(await pool.hash(path, LARGE.length), sha256(LARGE));
+});
+
+Deno.test("HashPool.hash() lets nobody wait for ever when all are stopped", async () => {
+  await using dir = await temporaryFolder();
+  const path = join(dir.path, "a");
+  await Deno.writeFile(path, LARGE);
+  using pool = new HashPool(1);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const onBytes = () => controller.abort(new Error("Stop"));
+  const hashing = [1, 2, 3, 4].map(() => pool.hash(path, LARGE.length, { signal, onBytes }));
+  const ended = await deadline(Promise.allSettled(hashing), 10_000);
+  assertEquals(ended.map(({ status }) => status), Array(4).fill("rejected"));
   assertEquals(await pool.hash(path, LARGE.length), sha256(LARGE));
 });
 

@@ -44,8 +44,9 @@ Deno.test("ParquetExport.finish() writes a manifest of every file", async () => 
   await using here = await scene();
   await Deno.writeTextFile(join(here.extract.dir, "public", "README.md"), "Read me");
   await exportAll(here);
-  const { version, project, extract, files } = await readManifest(here.dir);
-  assertEquals([version, project, extract], [1, "test-project", "2023-12-07t14-08-58"]);
+  const { version, project, extract, time, files } = await readManifest(here.dir);
+  const head = ["test-project", "2023-12-07t14-08-58", "2023-12-07T14:08:58"];
+  assertEquals([version, project, extract, time], [1, ...head]);
   const sizes = await Promise.all(files.map(async ({ path }) => (await Deno.stat(join(here.dir, path))).size));
   assertEquals(files.map(({ bytes }) => bytes), sizes);
   assertEquals(files.map(({ path, rows }) => `${path} ${rows}`), [
@@ -296,7 +297,7 @@ Deno.test("readManifest() refuses what is no manifest, and paths that lead out o
   const bad = ["../x", "/etc/passwd", "a/../../b", "..", "a\n/../x", "a\0b", "a/.", ""].map((to) =>
     text.replace("omop/public/PERSON.parquet", JSON.stringify(to).slice(1, -1))
   );
-  for (const content of ["", "{}", text.slice(0, -5), ...bad]) {
+  for (const content of ["", "{}", text.slice(0, -5), text.replace("T14:08:58", "T24:08:58"), ...bad]) {
     await Deno.writeTextFile(path, content);
     assertEquals((await assertRejects(() => readManifest(here.dir), ExportError)).code, "manifest-invalid", content);
   }

@@ -276,6 +276,33 @@ Deno.test("OmopExtract.open() finds folders in upper and lower case", async () =
   assertEquals((await short(dir.path)).length, 2);
 });
 
+for (
+  const [what, place, first, second] of [
+    ["files", "private", "PERSON_LINKS.parquet", "person_links.parquet"],
+    ["folders", "", "Private", "private"],
+    ["folders of parts", "private", "PERSON_LINKS", "person_links"],
+  ] as const
+) {
+  Deno.test({
+    name: `OmopExtract.open() refuses to choose between ${what} whose names differ in upper and lower case`,
+    // Elsewhere they may be the same.
+    ignore: Deno.build.os !== "linux",
+    fn: async () => {
+      await using dir = await temporaryFolder();
+      await writeExtract(dir.path);
+      const table = join(dir.path, "private", "PERSON_LINKS.parquet");
+      if (what === "files") await Deno.copyFile(table, join(dir.path, place, second));
+      else {
+        if (what === "folders of parts") await Deno.remove(table);
+        for (const name of [first, second]) await Deno.mkdir(join(dir.path, place, name), { recursive: true });
+      }
+      const wanted = `Cannot choose between '${first}' and '${second}' in '${join(dir.path, place)}'`;
+      const error = await assertRejects(() => OmopExtract.open(dir.path), ExtractError, wanted);
+      assertEquals(error.code, "table-missing");
+    },
+  });
+}
+
 Deno.test({
   name: "OmopExtract.open() refuses a table that is a pipe",
   ignore: Deno.build.os === "windows",
@@ -344,6 +371,19 @@ for (
     assertEquals(/9007|1\.5|20200101|2020|'x'/.test(error.message.replaceAll("YYYY-MM-DD", "")), false);
   });
 }
+
+Deno.test("OmopExtract.studies() names the part in which a value is wrong", async () => {
+  await using dir = await temporaryFolder();
+  await writeExtract(dir.path);
+  const parts = join(dir.path, "public", "omop", "procedure_occurrence");
+  await Deno.mkdir(parts, { recursive: true });
+  const whole = join(dir.path, "public", "PROCEDURE_OCCURRENCE.parquet");
+  await Deno.rename(whole, join(parts, "part-0.parquet"));
+  const wrong = "select 10 procedure_occurrence_id, 1 person_id, 'May' procedure_date";
+  await runSql(`copy (${wrong}) to '${join(parts, "part-1.parquet")}' (format parquet)`);
+  const { message } = await refusal(dir.path);
+  assert(message.startsWith(`Cannot use column 'procedure_date' of '${join(parts, "part-1.parquet")}'`), message);
+});
 
 Deno.test("OmopExtract.studies() refuses an extract without studies", async () => {
   await using dir = await temporaryFolder();

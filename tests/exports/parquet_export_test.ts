@@ -10,7 +10,7 @@ import {
   type RadiologyRow,
   TableError,
 } from "../../src/exports/mod.ts";
-import { compareTimeSlugs } from "../../src/exports/latest_link.ts";
+import { compareTimeSlugs } from "../../src/exports/point_latest.ts";
 import { readMetadata, readRows } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
 
@@ -236,6 +236,23 @@ Deno.test("ParquetExport.finish() can be called again after a replacement failed
   assertEquals(await tree(here.project), WHOLE);
   assertEquals((await readRows(join(parquetExport.dir, "radiology", "radiology.parquet"))).length, 0);
   assertEquals((await ParquetExport.verify(parquetExport.dir)).problems, []);
+});
+
+Deno.test("ParquetExport.finish() knows the later of two extracts in the hour that comes twice", async () => {
+  await using here = await scene();
+  const [summer, winter] = ["2023-10-29T01:30:00+01:00", "2023-10-29T01:10:00Z"];
+  assertEquals((await exportAll(here, summer)).latest, true);
+  assertEquals((await exportAll(here, winter)).latest, true);
+  assertEquals((await exportAll(here, summer)).latest, false);
+  assertEquals(await Deno.readLink(join(here.project, "latest")), "all_extracts/2023-10-29t01-10-00-00-00");
+});
+
+Deno.test("ParquetExport.finish() goes by the name of an extract whose manifest is damaged", async () => {
+  await using here = await scene();
+  await exportAll(here);
+  await Deno.writeTextFile(join(here.project, "latest", "manifest.json"), "{}");
+  assertEquals((await exportAll(here, "2023-12-07T14:08:57")).latest, false);
+  assertEquals((await exportAll(here, "2023-12-07T14:08:59")).latest, true);
 });
 
 Deno.test("ParquetExport.finish() does not touch a latest that is no link", async () => {

@@ -3,7 +3,7 @@ import type { ColumnMetaData, SchemaElement, SchemaTree } from "hyparquet";
 import { parquetHeader } from "hyparquet/column";
 import { DEFAULT_PARSERS } from "hyparquet/convert";
 import { crc32 } from "node:zlib";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { checkValues } from "../../src/exports/check_page.ts";
 import { checkThrift } from "../../src/exports/check_thrift.ts";
 import { type ColumnChunk, readChunk } from "../../src/exports/column_chunk.ts";
@@ -11,6 +11,7 @@ import { ExtractError } from "../../src/exports/mod.ts";
 import { readColumns } from "../../src/exports/read_columns.ts";
 import { readMetadata, runSql } from "./read_back.ts";
 import { temporaryFolder } from "./temporary_folder.ts";
+import { writeTable } from "./write_table.ts";
 
 /** Columns that DuckDB encodes in different ways: few and many texts, growing and random numbers, with and without nulls. */
 const SELECT = `select i id, (i * 2654435761) % 1000003 number, (i % 7)::int small, 'CLASS' || i % 5 few,
@@ -20,8 +21,7 @@ const COLUMNS = ["id", "number", "small", "few", "many", "gaps", "empty", "day",
 
 async function read(path: string, columns: readonly string[] = COLUMNS): Promise<unknown[][]> {
   const rows: unknown[][] = [];
-  const table = { label: basename(path), paths: [path] };
-  for await (const batch of readColumns(table, columns)) {
+  for await (const batch of readColumns({ paths: [path] }, columns)) {
     for (let row = 0; row < batch.rows; row++) rows.push(batch.columns.map((column) => column[row]));
   }
   return rows;
@@ -155,6 +155,38 @@ for (
     assertEquals(error.code, "unreadable-parquet");
     // A few milliseconds; seconds, and gigabytes, if hyparquet were let loose on them.
     assert(performance.now() - started < 2_000, "It took too long to refuse");
+  });
+}
+
+for (const codec of ["uncompressed", "snappy"]) {
+  Deno.test(`readColumns() refuses a dictionary whose last text is cut short, ${codec}`, async () => {
+    await using dir = await temporaryFolder();
+    const path = join(dir.path, "a.parquet");
+    await runSql(`copy (${SELECT} from range(300) t(i)) to '${path}' (format parquet, codec ${codec})`);
+    const content = await Deno.readFile(path);
+    const chunk = (await readMetadata(path)).row_groups[0]?.columns[3]?.meta_data;
+    const reader = { view: new DataView(content.buffer), offset: Number(chunk?.dictionary_page_offset) };
+    const { compressed_page_size: size } = parquetHeader(reader);
+    // Its length, four bytes, stands before the text of six.
+    const at = reader.offset + size - 10;
+    assertEquals(content[at], 6);
+    await Deno.writeFile(path, content.with(at, 5));
+    const error = await assertRejects(() => read(path), ExtractError, `Cannot read column 'few' of '${path}'`);
+    assertEquals(error.code, "unreadable-parquet");
+  });
+}
+
+for (const names of [["id", "ID"], ["ID", "id"]] as const) {
+  Deno.test(`readColumns() refuses to choose between '${names.join("' and '")}'`, async () => {
+    await using dir = await temporaryFolder();
+    const path = join(dir.path, "a.parquet");
+    await writeTable(path, names.map((name) => ({ name, type: "int32" })), [{ id: 1, ID: 2 }]);
+    const error = await assertRejects(
+      () => read(path, ["id"]),
+      ExtractError,
+      "Cannot choose between two of column 'id'",
+    );
+    assertEquals([error.code, error.message.includes(path)], ["column-missing", true]);
   });
 }
 

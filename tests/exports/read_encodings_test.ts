@@ -19,7 +19,7 @@ import { temporaryFolder } from "./temporary_folder.ts";
 
 async function read(path: string, columns: readonly string[]): Promise<unknown[][]> {
   const rows: unknown[][] = [];
-  for await (const batch of readColumns({ label: path, paths: [path] }, columns)) {
+  for await (const batch of readColumns({ paths: [path] }, columns)) {
     for (let row = 0; row < batch.rows; row++) rows.push(batch.columns.map((column) => column[row]));
   }
   return rows;

@@ -92,6 +92,7 @@ async function writeManifest(parquetExport: ParquetExport): Promise<string> {
   const files = await parquetExport.files({ hash: true });
   const text = encodeManifest({
     ...{ version: 1, project: parquetExport.projectSlug, extract: parquetExport.timeSlug },
+    time: "2023-12-07T14:08:58",
     files: files.map(({ path, bytes, sha256 = "" }) => ({ path, bytes, sha256, rows: null, schema: null })),
   });
   await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, text);
