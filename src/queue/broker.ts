@@ -74,7 +74,7 @@ export interface KeptMessage {
   /** As published; absent where it was none of version 00. */
   readonly traceparent?: string;
   /** When it was published, ISO 8601 in UTC; absent where the publisher did not say. */
-  readonly publishedAt?: string;
+  readonly publishedAt?: string | undefined;
   /** Of a dead letter: why it is one. */
   readonly death?: Death;
 }

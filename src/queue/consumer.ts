@@ -153,6 +153,7 @@ export class Consumer implements AsyncDisposable {
       await this.#subscription[Symbol.asyncDispose]();
     } finally {
       clearTimeout(timer);
+      this.#calls[Symbol.dispose]();
     }
   }
 
@@ -188,7 +189,7 @@ export class Consumer implements AsyncDisposable {
     try {
       await limiter?.take(1, { signal });
       held = 1;
-      const asked = performance.now();
+      const asked = limiter === undefined ? Infinity : performance.now();
       delivery = await this.#subscription.next({ signal });
       this.#arrived = true;
       this.#taken += 1;

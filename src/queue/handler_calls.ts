@@ -7,20 +7,24 @@ import type { Handler, Outcome } from "./outcome.ts";
 export type Result = Outcome | { readonly kind: "release" };
 
 /** Calls a handler, and ends each call at its time-out, when its message is lost, and when all are given up. */
-export class HandlerCalls {
+export class HandlerCalls implements Disposable {
   readonly #handler: Handler;
   readonly #timeoutMs: number;
   readonly #giveUp: AbortSignal;
-  /** Ends each call that is under way. */
-  readonly #ends = new Set<(reason: unknown) => void>();
+  readonly #clock: () => number;
+  /** Those under way, the oldest first. */
+  readonly #calls = new Set<Call>();
+  /** One for all of them, since a timer costs as much as the rest of a call. It was set for the oldest then, which may have ended. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param handler Whom to call. @param timeoutMs Most milliseconds of a call. @param giveUp Ends them all. */
-  constructor(handler: Handler, timeoutMs: number, giveUp: AbortSignal) {
+  /** @param handler Whom to call. @param timeoutMs Most milliseconds of a call. @param giveUp Ends them all. @param clock Milliseconds. */
+  constructor(handler: Handler, timeoutMs: number, giveUp: AbortSignal, clock = () => performance.now()) {
+    this.#clock = clock;
     this.#handler = handler;
     this.#timeoutMs = timeoutMs;
     this.#giveUp = giveUp;
     giveUp.addEventListener("abort", () => {
-      for (const end of this.#ends) end(giveUp.reason);
+      for (const call of this.#calls) call.end(giveUp.reason);
     }, { once: true });
   }
 
@@ -32,41 +36,83 @@ export class HandlerCalls {
   async call(message: StudyMessage, { lost, attempt, messageId, priority, traceparent }: Delivery): Promise<Result> {
     lost.throwIfAborted();
     if (this.#giveUp.aborted) return { kind: "release" };
-    // By hand: AbortSignal.any() and a race with it cost more than all the rest.
-    const ended = new AbortController();
-    const { promise: cut, reject } = Promise.withResolvers<never>();
-    cut.catch(() => {});
-    const end = (reason: unknown) => {
-      ended.abort(reason);
-      reject(reason);
-    };
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      end(new DOMException("Timed out", "TimeoutError"));
-    }, this.#timeoutMs);
-    const lose = () => end(lost.reason);
+    const call = new Call(this.#clock() + this.#timeoutMs);
+    const lose = () => call.end(lost.reason);
     lost.addEventListener("abort", lose, { once: true });
-    this.#ends.add(end);
+    this.#calls.add(call);
+    this.#watch();
     try {
       const context = {
         attempt,
         messageId,
-        signal: ended.signal,
+        signal: call.signal,
         ...(priority === undefined ? {} : { priority }),
         ...(traceparent === undefined ? {} : { traceparent }),
       };
-      return sound(await Promise.race([this.#handler(message, context), cut]));
+      return sound(await Promise.race([this.#handler(message, context), call.cut]));
     } catch (error) {
       if (lost.aborted) throw error;
       if (this.#giveUp.aborted) return { kind: "release" };
-      const reason = isLate ? `no answer within ${this.#timeoutMs} ms` : codeOf(error);
+      const reason = call.isLate ? `no answer within ${this.#timeoutMs} ms` : codeOf(error);
       return { kind: "retry", reason, errorClass: codeOf(error) };
     } finally {
-      clearTimeout(timer);
       lost.removeEventListener("abort", lose);
-      this.#ends.delete(end);
+      this.#calls.delete(call);
     }
+  }
+
+  /** Ends the calls that are due, when they are. */
+  #watch(): void {
+    const [oldest] = this.#calls;
+    if (this.#timer !== undefined || oldest === undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      const now = this.#clock();
+      for (const call of this.#calls) {
+        if (call.due > now) break;
+        call.isLate = true;
+        call.end(new DOMException("Timed out", "TimeoutError"));
+        this.#calls.delete(call);
+      }
+      this.#watch();
+    }, oldest.due - this.#clock());
+  }
+
+  /** Calls under way are watched no more. */
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** A call under way. By hand, since AbortSignal.any() and a race with it cost more than all the rest. */
+class Call {
+  /** When its time is over. */
+  readonly due: number;
+  /** Rejects at its end. */
+  readonly cut: Promise<never>;
+  /** Its time was over. */
+  isLate = false;
+  readonly #reject: (reason: unknown) => void;
+  readonly #ended = new AbortController();
+
+  /** @param due See there. */
+  constructor(due: number) {
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {});
+    this.due = due;
+    this.cut = promise;
+    this.#reject = reject;
+  }
+
+  /** Tells the handler of the end. */
+  get signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** Ends it. */
+  end(reason: unknown): void {
+    this.#ended.abort(reason);
+    this.#reject(reason);
   }
 }
 

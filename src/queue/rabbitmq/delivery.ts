@@ -4,7 +4,7 @@ import { PublishError } from "../errors.ts";
 import { lostFailure } from "./failure.ts";
 import type { Letter } from "./confirms.ts";
 import type { Settings } from "./options.ts";
-import { type Change, copied, deliveriesOf, readProperties, returnsOf } from "./properties.ts";
+import { type Change, copied, deliveriesOf, publishedAtOf, readProperties, returnsOf } from "./properties.ts";
 import type { Session } from "./session.ts";
 import { delayQueueFor, queueNames } from "./topology.ts";
 
@@ -29,20 +29,18 @@ export class RabbitmqDelivery implements Delivery {
   readonly attempt: number;
   readonly priority?: Priority;
   readonly traceparent?: string;
-  readonly publishedAt?: string;
   readonly #message: Message;
   readonly #context: DeliveryContext;
   #answered = false;
 
   /** @param message As received. @param context Where from. */
   constructor(message: Message, context: DeliveryContext) {
-    const { messageId, attempt, priority, traceparent, publishedAt } = readProperties(message.properties);
+    const { messageId, attempt, priority, traceparent } = readProperties(message.properties);
     this.messageId = messageId;
     this.body = new Uint8Array(message.content);
     this.attempt = attempt;
     if (priority !== undefined) this.priority = priority;
     if (traceparent !== undefined) this.traceparent = traceparent;
-    if (publishedAt !== undefined) this.publishedAt = publishedAt;
     this.#message = message;
     this.#context = context;
     context.session.hold();
@@ -50,6 +48,11 @@ export class RabbitmqDelivery implements Delivery {
 
   get lost(): AbortSignal {
     return this.#context.session.lost;
+  }
+
+  /** Made when it is asked for: most who work on messages do not. */
+  get publishedAt(): string | undefined {
+    return publishedAtOf(this.#message.properties);
   }
 
   async acknowledge(effect: Effect = () => Promise.resolve()): Promise<void> {

@@ -49,18 +49,21 @@ export function propertiesOf(message: OutgoingMessage): Options.Publish {
 }
 
 /** What of a message's properties is ours to read. */
-export function readProperties(properties: MessageProperties): Omit<KeptMessage, "body"> {
+export function readProperties(properties: MessageProperties): Omit<KeptMessage, "body" | "publishedAt"> {
   const { messageId, headers = {} } = properties;
   const priority: unknown = properties.priority;
-  const timestamp: unknown = properties.timestamp;
   const traceparent: unknown = headers[TRACEPARENT];
   return {
     messageId: typeof messageId === "string" ? messageId : "",
     attempt: count(headers[ATTEMPT]) ?? 1,
     ...(isPriority(priority) ? { priority } : {}),
     ...(typeof traceparent === "string" && isTraceparent(traceparent) ? { traceparent } : {}),
-    ...(isSeconds(timestamp) ? { publishedAt: new Date(timestamp * 1_000).toISOString() } : {}),
   };
+}
+
+/** When a message was published, ISO 8601 in UTC; `undefined` if its publisher did not say. */
+export function publishedAtOf({ timestamp }: MessageProperties): string | undefined {
+  return isSeconds(timestamp) ? new Date(timestamp * 1_000).toISOString() : undefined;
 }
 
 /** Whether the classic queue's message came back, and how often before. */

@@ -51,7 +51,8 @@ export class RabbitmqSubscription implements Subscription {
   /** Whether it joins the consumers that are counted. */
   #counted = true;
   #worked: Promise<void> = Promise.resolve();
-  #pause = new AbortController();
+  /** Ends a pause between two tries; `undefined` when there is none. */
+  #pause: AbortController | undefined;
   #closed: Promise<void> | undefined;
 
   /** @param connection The connection. @param publisher For copies. @param queue The queue. @param taking How. @param onClosed Called once. */
@@ -85,7 +86,7 @@ export class RabbitmqSubscription implements Subscription {
     const leave = () => {
       this.#waiters.delete(waiter);
       signal?.removeEventListener("abort", abort);
-      if (this.#waiters.size === 0) this.#pause.abort();
+      if (this.#waiters.size === 0) this.#pause?.abort();
     };
     const waiter: Waiter = {
       give: (delivery) => {
@@ -161,6 +162,7 @@ export class RabbitmqSubscription implements Subscription {
       if (this.#waiters.size === 0) break;
       this.#pause = new AbortController();
       await delay(pauseMs, { signal: this.#pause.signal }).catch(() => {});
+      this.#pause = undefined;
       pauseMs = Math.min(pauseMs * 2, POLL_MS.last);
     }
     this.#working = false;

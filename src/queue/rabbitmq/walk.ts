@@ -4,7 +4,7 @@ import type { Abortable, KeptMessage, Verdict } from "../broker.ts";
 import { PixlError } from "../../errors.ts";
 import type { Connection } from "./connection.ts";
 import { operationFailure } from "./failure.ts";
-import { deathOf, readProperties } from "./properties.ts";
+import { deathOf, publishedAtOf, readProperties } from "./properties.ts";
 
 /** A silence after which RabbitMQ is asked whether anything is left, in milliseconds. */
 const SILENCE_MS = 200;
@@ -102,7 +102,11 @@ export async function walkQueue(
 
 /** What is shown of a message that waits. */
 export function keptMessage({ content, properties }: Message): KeptMessage {
-  return { ...readProperties(properties), body: new Uint8Array(content) };
+  return {
+    ...readProperties(properties),
+    publishedAt: publishedAtOf(properties),
+    body: new Uint8Array(content),
+  };
 }
 
 /** What is shown of a dead letter. */
