@@ -130,7 +130,8 @@ export interface Delivery extends KeptMessage {
 export interface SubscribeOptions extends Abortable {
   /**
    * Messages that the broker may send ahead. With 0 a message leaves the broker only when `next()` asks for one, which a rate limit needs: nothing
-   * is held without a token. Otherwise at least the number that is worked on at once: RabbitMQ counts those in hand too. @default {0}
+   * is held without a token. Otherwise at least the number that is worked on at once: RabbitMQ counts those in hand too, PostgreSQL those ahead alone.
+   * After a cut all of them come again. @default {0}
    */
   readonly prefetch?: number;
   /**

@@ -429,6 +429,29 @@ export function brokerConformance(
     });
   });
 
+  check("acknowledge(), many at a time and in any order, is for those messages alone", async (broker, queue) => {
+    const count = 200;
+    await broker.publish(queue, messages(count));
+    await using subscription = await broker.subscribe(queue, { prefetch: count });
+    const taken: Delivery[] = [];
+    while (taken.length < count) taken.push(await take(subscription));
+    // A mix that looks random and is the same in every run.
+    const mixed = taken.map((_, i) => taken[i * 77 % count]).filter((delivery) => delivery !== undefined);
+    const kept: Delivery[] = [];
+    const answers: Promise<void>[] = [];
+    for (const [i, delivery] of mixed.entries()) {
+      if (i * 31 % 10 < 3) kept.push(delivery);
+      else answers.push(delivery.acknowledge());
+      if (i % 13 === 0) await delay(0);
+    }
+    await Promise.all(answers);
+    for (const delivery of kept) await delivery.release();
+    await subscription[Symbol.asyncDispose]();
+    await depthBecomes(broker, queue, { ready: kept.length, dead: 0 });
+    const left = (await look(broker, queue, "waiting")).map(({ messageId }) => messageId);
+    assertEquals(left.sort(), kept.map(({ messageId }) => messageId).sort());
+  });
+
   check("acknowledge() with an effect does both", async (broker, queue) => {
     await broker.publish(queue, messages(1));
     await using subscription = await broker.subscribe(queue);

@@ -43,7 +43,7 @@ export class RabbitmqDelivery implements Delivery {
     if (traceparent !== undefined) this.traceparent = traceparent;
     this.#message = message;
     this.#context = context;
-    context.session.hold();
+    context.session.hold(message);
   }
 
   get lost(): AbortSignal {
@@ -120,7 +120,7 @@ export class RabbitmqDelivery implements Delivery {
   /** If what comes before fails, the message is still in hand and may be answered otherwise. */
   async #answer(
     before: () => Promise<void>,
-    last = () => this.#context.session.acknowledge(this.#message),
+    last: () => void | Promise<void> = () => this.#context.session.acknowledge(this.#message),
   ): Promise<void> {
     if (this.#answered) throw lostFailure("it was answered before");
     this.lost.throwIfAborted();
@@ -131,6 +131,6 @@ export class RabbitmqDelivery implements Delivery {
       this.#answered = false;
       throw error;
     }
-    last();
+    await last();
   }
 }
