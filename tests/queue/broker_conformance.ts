@@ -452,6 +452,21 @@ export function brokerConformance(
     assertEquals(left.sort(), kept.map(({ messageId }) => messageId).sort());
   });
 
+  check("acknowledge() that was begun when the broker is closed tells whether it happened", async (broker, queue) => {
+    await broker.publish(queue, messages(40));
+    const subscription = await broker.subscribe(queue, { prefetch: 20 });
+    const taken: Delivery[] = [];
+    while (taken.length < 20) taken.push(await take(subscription));
+    // What follows in the same turn of the event loop, and in the next ones.
+    const answers = taken.map(async (delivery, i) => {
+      for (let wait = 0; wait < i % 4; wait++) await (wait % 2 === 0 ? Promise.resolve() : delay(0));
+      await delivery.acknowledge();
+    });
+    const [outcomes] = await Promise.all([Promise.allSettled(answers), broker[Symbol.asyncDispose]()]);
+    const done = outcomes.filter(({ status }) => status === "fulfilled").length;
+    await withBroker(open, async (second) => await depthBecomes(second, queue, { ready: 40 - done, dead: 0 }));
+  });
+
   check("acknowledge() with an effect does both", async (broker, queue) => {
     await broker.publish(queue, messages(1));
     await using subscription = await broker.subscribe(queue);
