@@ -80,7 +80,7 @@ export class Screen implements Progress {
         draw();
       },
       done: (result) => end(colour("green", "✓"), result),
-      [Symbol.dispose]: () => end(colour("red", "✗"), `stopped at ${count} of ${of} ${unit}`),
+      [Symbol.dispose]: () => end(colour("red", "✗"), `stopped at ${count}${of > 0 ? ` of ${of}` : ""} ${unit}`),
     };
   }
 

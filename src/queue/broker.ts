@@ -47,7 +47,7 @@ export interface QueueDepth {
   readonly inHand: number | undefined;
   /** In the dead-letter queue. */
   readonly dead: number;
-  /** Subscriptions of the queue, in all processes. */
+  /** Subscriptions of the queue, in all processes; in RabbitMQ without those that stand by for a single active one. */
   readonly consumers: number;
 }
 

@@ -219,8 +219,9 @@ export class Consumer implements AsyncDisposable {
       this.#count("returned");
       const reason = error instanceof PixlError ? error.message : codeOf(error);
       this.#fail(reason);
-      log.warn("Message {messageId} could not be answered and will come again: {reason}", {
+      log.warn("Message {messageId} of '{queue}' could not be answered and will come again: {reason}", {
         messageId: delivery.messageId,
+        queue: this.#queue,
         reason,
       });
     }
@@ -297,8 +298,9 @@ export class Consumer implements AsyncDisposable {
     }
     await delivery.deadLetter(reason, errorClass);
     this.#fail(reason);
-    log.error("Message {messageId} moved to the dead-letter queue: {reason}", {
+    log.error("Message {messageId} of '{queue}' moved to the dead-letter queue: {reason}", {
       messageId: delivery.messageId,
+      queue: this.#queue,
       reason,
     });
     this.#count("dead");
@@ -321,8 +323,8 @@ export class Consumer implements AsyncDisposable {
     const news = this.#lastError?.reason !== reason || now - this.#warned > REMIND_MS;
     this.#fail(reason);
     if (news) this.#warned = now;
-    const text = "Message {messageId} is {what} (attempt {attempt}): {reason}";
-    log[news ? "warn" : "info"](text, { messageId, what, attempt, reason });
+    const text = "Message {messageId} of '{queue}' is {what} (attempt {attempt}): {reason}";
+    log[news ? "warn" : "info"](text, { messageId, queue: this.#queue, what, attempt, reason });
   }
 
   #fail(reason: string): void {

@@ -36,7 +36,9 @@ export async function restore(
     throw new MessageFileError("file-unfinished", `Cannot restore '${file}': its drain was cut off, ${finish(whole)}`);
   }
   if (await isThere(restored)) {
-    throw new MessageFileError("file-exists", `Cannot restore '${file}': '${restored}' is there already, move it away`);
+    throw await isThere(file)
+      ? new MessageFileError("file-exists", `Cannot restore '${file}': '${restored}' is there already, move it away`)
+      : new MessageFileError("file-missing", `Cannot restore '${file}': it was restored and is '${restored}' now`);
   }
   using opened = await openFile(file);
   for await (const _ of readMessages(opened, file)) options.signal?.throwIfAborted();

@@ -959,6 +959,15 @@ export function brokerConformance(
     await depthBecomes(broker, queue, { ready: 0, delayed: 0, dead: 0 });
   });
 
+  check("walk() straight after another shows the same, of what waits and of dead letters", async (broker, queue) => {
+    const count = 60;
+    await broker.publish(queue, messages(count));
+    for (let time = 0; time < 4; time++) assertEquals((await look(broker, queue, "waiting")).length, count);
+    await using subscription = await broker.subscribe(queue);
+    for (let i = 0; i < count; i++) await (await take(subscription)).deadLetter("status 404");
+    for (let time = 0; time < 6; time++) assertEquals((await look(broker, queue, "dead")).length, count);
+  });
+
   check("while walk() shows a message nobody else can take it", async (broker, queue) => {
     await broker.publish(queue, messages(2));
     await depthBecomes(broker, queue, { ready: 2 });

@@ -24,7 +24,11 @@ export const retryCommand: PixlCommand<readonly [project: string], Options> = {
       .option("--failed", "those that failed (what happens without an option)")
       .option("--unfinished", "these, and all that wait: when a queue was lost with its messages")
       .option("--priority <n>", "how urgent they are, from 1 to 5, the most urgent", parsePriority)
-      .option("--queues <names>", "queues to fill, separated by commas; as for 'populate'", "pacs,ehr"),
+      .option(
+        "--queues <names>",
+        "queues to fill, separated by commas; those that were given to 'populate'",
+        "pacs,ehr",
+      ),
   needs: () => ({ database: true, broker: true }),
   access: (config) => joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config)),
   async run({ config, screen, signal, json, print }, [project], { queues, failed, unfinished, priority }) {

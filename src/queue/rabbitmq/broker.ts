@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { delay } from "@std/async";
 import type { Channel, Message } from "amqplib";
 import type {
   Abortable,
@@ -23,6 +24,8 @@ import { RabbitmqSubscription } from "./subscription.ts";
 import { declareQueues, queueNames } from "./topology.ts";
 import { deadLetter, keptMessage, type Walk, walkQueue } from "./walk.ts";
 
+/** Most time that is waited for messages that were handed back, in milliseconds; it takes some. */
+const BACK_MS = 1_000;
 /** What a message weighs that only has to be given back. */
 const NOTHING = Buffer.alloc(0);
 
@@ -183,6 +186,8 @@ export class RabbitmqBroker implements Broker {
     };
     /** What to do with the messages that are held until all were shown, so that none is shown twice. */
     const held: (() => Promise<void>)[] = [];
+    /** How many messages of each queue are among these that go back to it as they are. */
+    const handedBack = new Map<string, number>();
     const execute = async (message: Message, verdict: "keep" | "requeue", source: string) => {
       if (verdict === "requeue") {
         if (place === "dead") await copy(message, { attempt: 1 });
@@ -192,6 +197,7 @@ export class RabbitmqBroker implements Broker {
       } else {
         const light = { ...message, content: NOTHING };
         held.push(() => Promise.resolve(handBack(channel, light)));
+        handedBack.set(source, (handedBack.get(source) ?? 0) + 1);
       }
     };
     let shown = 0;
@@ -209,6 +215,7 @@ export class RabbitmqBroker implements Broker {
     } finally {
       // In their order, which the end of the channel would not keep.
       for (const finish of held) await finish().catch((error) => failure ??= error);
+      await areBack(this.#connection, channel, handedBack).catch(() => {}); // if it is cut, they go back by themselves
       closeChannel(channel);
     }
     if (failure !== undefined) throw failure;
@@ -230,6 +237,21 @@ export class RabbitmqBroker implements Broker {
   async #close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription[Symbol.asyncDispose]()));
     await Promise.all([this.#connection[Symbol.asyncDispose](), this.#publishing[Symbol.asyncDispose]()]);
+  }
+}
+
+/** Waits until messages that were handed back can be seen again, unless others take them meanwhile: else who looks next would find fewer. */
+async function areBack(
+  connection: Connection,
+  channel: Channel,
+  handedBack: ReadonlyMap<string, number>,
+): Promise<void> {
+  const end = performance.now() + BACK_MS;
+  for (const [queue, count] of handedBack) {
+    while ((await connection.answer(channel.checkQueue(queue), queue)).messageCount < count) {
+      if (performance.now() > end) return;
+      await delay(BACK_MS / 100);
+    }
   }
 }
 

@@ -44,6 +44,7 @@ export class Connection implements AsyncDisposable {
     recovering.on("blocked", () => this.#setBlocked(true));
     recovering.on("unblocked", () => this.#setBlocked(false));
     recovering.on("connect", (model: amqp.ChannelModel) => {
+      if (this.#failure !== undefined && this.#opened) log.info("RabbitMQ can be reached again");
       this.#failure = undefined;
       this.#connected.resolve(model);
     });
