@@ -57,7 +57,7 @@ const schema = v.object({
   version: v.literal(1),
   project: v.string(),
   extract: v.string(),
-  time: v.pipe(v.string(), v.check((text) => normaliseTimestamp(text) !== undefined)),
+  time: v.pipe(v.string(), v.transform(normaliseTimestamp), v.string()),
   files: v.array(v.object({
     path,
     bytes: count,

@@ -1,5 +1,6 @@
 import { basename, join } from "node:path";
 import { compareTimestamps } from "../timestamp.ts";
+import { diskProblem } from "./disk.ts";
 import { ExportError } from "./errors.ts";
 import { ALL_EXTRACTS, pointLink, readLatest } from "./latest_link.ts";
 import { readManifest } from "./manifest.ts";
@@ -34,12 +35,12 @@ async function isNewer(projectDir: string, present: string, extractTime: string)
   return order > 0;
 }
 
-/** What its manifest says; `undefined` if it has none, or a damaged one. */
+/** What its manifest says; `undefined` if it has none that can be used. */
 async function timeOf(dir: string): Promise<string | undefined> {
   try {
     return (await readManifest(dir)).time;
   } catch (error) {
-    if (error instanceof ExportError && ["not-exported", "manifest-invalid"].includes(error.code)) return undefined;
+    if (error instanceof ExportError || diskProblem(error) !== undefined) return undefined;
     throw error;
   }
 }

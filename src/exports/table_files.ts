@@ -27,7 +27,8 @@ export async function findTable(dir: string, part: "public" | "private", table: 
   const wanted = table.toLowerCase();
   const label = `${part}/${table}.parquet`;
   const top = await findFolder(dir, part);
-  for (const [place, folder] of [[part, top], [`${part}/omop`, await findFolder(top, "omop")]] as const) {
+  for (const place of [part, `${part}/omop`]) {
+    const folder = place === part ? top : await findFolder(top, "omop");
     const names = await list(folder);
     const file = findName(names, `${wanted}.parquet`, folder);
     if (file !== undefined) return { paths: [join(folder, file)], layout: `${place}/X.parquet` };

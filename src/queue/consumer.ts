@@ -62,7 +62,7 @@ export class Consumer implements AsyncDisposable {
     this.#resumed.resolve();
     this.#loop = this.#takeInTurn();
     // Whoever awaits `finished` sees a failure; that nobody does must not end the process.
-    this.#loop.catch(() => {});
+    void this.#loop.catch(() => {}).then(() => this.#putAway());
   }
 
   /** What became of the messages so far, and what it is doing. */
@@ -180,6 +180,12 @@ export class Consumer implements AsyncDisposable {
       this.#working.add(work);
       this.#arrived = false;
     }
+  }
+
+  /** Whoever hears that the queue failed for good need not stop it. */
+  async #putAway(): Promise<void> {
+    await Promise.all(this.#working);
+    this.#calls[Symbol.dispose]();
   }
 
   async #next(signal: AbortSignal): Promise<Delivery | undefined> {

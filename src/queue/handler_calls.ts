@@ -75,7 +75,7 @@ export class HandlerCalls implements Disposable {
         this.#calls.delete(call);
       }
       this.#watch();
-    }, oldest.due - this.#clock());
+    }, Math.max(0, oldest.due - this.#clock()));
   }
 
   /** Calls under way are watched no more. */

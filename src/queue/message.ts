@@ -47,7 +47,7 @@ const VERSION = 1;
  */
 export function checkMessage(value: unknown): StudyMessage {
   if (typeof value !== "object" || value === null) throw new MalformedMessageError("it must be a JSON object");
-  const fields: Fields = { ...value };
+  const fields = value as Fields;
   const message = {
     mrn: textOf(fields, "mrn", 256),
     accession_number: textOf(fields, "accession_number", 256),
@@ -94,7 +94,7 @@ function dayOf(fields: Fields, name: string): string {
 
 function wholeOf(fields: Fields, name: string): number {
   const value = fields[name];
-  if (typeof value !== "number") throw wrong(fields, name, "must be a number");
+  if (typeof value !== "number" || Number.isNaN(value)) throw wrong(fields, name, "must be a number");
   if (!Number.isSafeInteger(value)) throw wrong(fields, name, "must be a whole number");
   return value;
 }

@@ -435,11 +435,15 @@ export function brokerConformance(
     await using subscription = await broker.subscribe(queue, { prefetch: count });
     const taken: Delivery[] = [];
     while (taken.length < count) taken.push(await take(subscription));
-    // A mix that looks random and is the same in every run.
-    const mixed = taken.map((_, i) => taken[i * 77 % count]).filter((delivery) => delivery !== undefined);
-    const kept: Delivery[] = [];
     const answers: Promise<void>[] = [];
-    for (const [i, delivery] of mixed.entries()) {
+    const kept: Delivery[] = [];
+    // The first half goes whole, its second part first; of the other half some stay in hand, from the beginning on.
+    for (const part of [mixed(taken.slice(50, 100)), mixed(taken.slice(0, 50))]) {
+      for (const delivery of part) answers.push(delivery.acknowledge());
+      await delay(0);
+      await delay(0);
+    }
+    for (const [i, delivery] of mixed(taken.slice(100)).entries()) {
       if (i * 31 % 10 < 3) kept.push(delivery);
       else answers.push(delivery.acknowledge());
       if (i % 13 === 0) await delay(0);
@@ -451,6 +455,19 @@ export function brokerConformance(
     const left = (await look(broker, queue, "waiting")).map(({ messageId }) => messageId);
     assertEquals(left.sort(), kept.map(({ messageId }) => messageId).sort());
   });
+
+  for (const first of ["broker", "subscription"] as const) {
+    check(`acknowledge() that was begun is carried out when the ${first} is closed`, async (broker, queue) => {
+      await broker.publish(queue, messages(20));
+      const subscription = await broker.subscribe(queue, { prefetch: 20 });
+      const taken: Delivery[] = [];
+      while (taken.length < 20) taken.push(await take(subscription));
+      if (first === "subscription") await subscription[Symbol.asyncDispose]();
+      const answers = taken.map((delivery) => delivery.acknowledge());
+      await Promise.all([...answers, broker[Symbol.asyncDispose]()]);
+      await withBroker(open, async (second) => await depthBecomes(second, queue, { ready: 0, dead: 0 }));
+    });
+  }
 
   check("acknowledge() that was begun when the broker is closed tells whether it happened", async (broker, queue) => {
     await broker.publish(queue, messages(40));
@@ -1198,6 +1215,11 @@ export function ids(count: number): string[] {
 /** So many messages with {@linkcode ids}. */
 export function messages(count: number): OutgoingMessage[] {
   return ids(count).map(message);
+}
+
+/** In an order that looks random and is the same in every run. */
+function mixed<T>(items: readonly T[]): T[] {
+  return items.map((item, i) => ({ item, at: i * 77 % 101 })).sort((a, b) => a.at - b.at).map(({ item }) => item);
 }
 
 function withPriority(messageId: string, priority: Priority | undefined): OutgoingMessage {

@@ -1,6 +1,6 @@
 import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { assertAlmostEquals, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
-import { consume, type ConsumeOptions, type Handler, type Outcome } from "@pixl/core/queue";
+import { consume, type ConsumeOptions, type Handler, type Outcome, type Subscription } from "@pixl/core/queue";
 import { TokenBucket } from "@pixl/core/rate-limiter";
 import { ScriptedBroker, study } from "../support/scripted_broker.ts";
 
@@ -495,4 +495,18 @@ Deno.test("Consumer.idle() waits for the end of a pause", async () => {
   assertEquals(idle, false);
   consumer.resume();
   await waiting;
+});
+
+Deno.test("consume() leaves nothing behind when the queue failed for good and nobody stops it", async () => {
+  const broker = new ScriptedBroker();
+  broker.add(study());
+  const subscription = await broker.subscribe();
+  const next: Subscription["next"] = (options) =>
+    broker.ready.length > 0 ? subscription.next(options) : Promise.reject(new Error("deleted"));
+  broker.subscribe = () => Promise.resolve({ ...subscription, next });
+  const consumer = await consume(broker, "pacs", always({ kind: "done" }));
+  await assertRejects(() => consumer.finished, Error, "deleted");
+  while (consumer.stats.done === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  // The sanitizers look for a timer.
 });

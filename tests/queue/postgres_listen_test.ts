@@ -92,11 +92,13 @@ listenTest("closing the one active subscription tells the next", async (database
 });
 
 listenTest("one notice for each statement that publishes", async (database) => {
-  await using broker = new PostgresBroker(database.sql, OPTIONS);
+  const broker = new PostgresBroker(database.sql, OPTIONS);
   await broker.declare("q");
   const heard: string[] = [];
   const { unlisten } = await database.sql.listen("pixl_queue", (queue) => heard.push(queue));
   await broker.publish("q", messages(2_500));
+  // It waits for what it tells, and nobody else does: the notice below could overtake it.
+  await broker[Symbol.asyncDispose]();
   await database.sql.notify("pixl_queue", "end");
   await until("all notices are here", () => heard.includes("end"));
   assertEquals(heard, ["q", "q", "q", "end"]);

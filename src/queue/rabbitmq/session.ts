@@ -19,9 +19,13 @@ export class Session {
   constructor(channel: Channel, connection: Connection) {
     this.channel = channel;
     this.#connection = connection;
-    const { ended } = connection;
+    const { closing, ended } = connection;
     let reason = lostFailure("the connection to RabbitMQ was cut");
+    // The channels are closed after it.
+    const send = () => this.#sendBeforeTheEnd();
+    closing.addEventListener("abort", send, { once: true });
     const lose = () => {
+      closing.removeEventListener("abort", send);
       ended.removeEventListener("abort", lose);
       this.#lost.abort(reason);
     };
@@ -42,8 +46,8 @@ export class Session {
   }
 
   /**
-   * Acknowledges, together with all others of this turn of the event loop: measured, RabbitMQ is done with one answer for a hundred messages twice as
-   * fast as with a hundred answers.
+   * Acknowledges, together with the others of this turn of the event loop: up to the oldest in hand one answer is enough, and RabbitMQ, measured, is done
+   * with it twice as fast as with a hundred.
    *
    * @returns When it was sent.
    * @throws {QueueError} `delivery-lost`.

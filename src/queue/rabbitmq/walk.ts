@@ -102,9 +102,10 @@ export async function walkQueue(
 
 /** What is shown of a message that waits. */
 export function keptMessage({ content, properties }: Message): KeptMessage {
+  const publishedAt = publishedAtOf(properties);
   return {
     ...readProperties(properties),
-    publishedAt: publishedAtOf(properties),
+    ...(publishedAt === undefined ? {} : { publishedAt }),
     body: new Uint8Array(content),
   };
 }
