@@ -74,9 +74,9 @@ for (
   const [what, end] of [
     ["retire()", ({ session }) => session.retire()],
     ["end()", ({ session }) => session.end()],
-    ["a connection that begins to close", ({ closing, session }) => {
+    ["a connection that begins to close", ({ closing, channel }) => {
       closing.abort();
-      session.retire();
+      void channel.close();
     }],
   ] as const satisfies readonly (readonly [string, (here: Scene) => void])[]
 ) {
