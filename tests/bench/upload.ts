@@ -3,6 +3,7 @@ import type { FtpsServer } from "../support/ftps.ts";
 import { isAvailable, pathOf } from "../support/programs.ts";
 import { startVsftpd } from "../support/vsftpd.ts";
 import { type BenchRow, compare, perSecond } from "./bench.ts";
+import type { BareTask } from "./basic_ftp_worker.ts";
 import type { UploadTask } from "./upload_child.ts";
 
 const GIB = 1 << 30;
@@ -83,8 +84,27 @@ async function manySmall(server: FtpsServer, dir: string): Promise<BenchRow> {
           () =>
             perSecond(FILES, () => lftp(server, dir, `mirror -R -P${CONNECTIONS} ${dir}/many ${server.basePath}/many`)),
         ),
+      "basic-ftp alone": () => afresh(server, () => perSecond(FILES, () => bare(server, dir))),
     },
   });
+}
+
+/** What the FTP client that we are built on does by itself, a worker for each connection. */
+async function bare(server: FtpsServer, dir: string): Promise<void> {
+  const { host, port, user, password, caPem } = server;
+  const files = Array.from({ length: FILES }, (_, at) => [`${dir}/many/${at}.zip`, `${at}.zip`] as const);
+  const share = Math.ceil(FILES / CONNECTIONS);
+  await Promise.all(Array.from({ length: CONNECTIONS }, async (_, at) => {
+    const task: BareTask = {
+      server: { host, port, user, password, caPem },
+      folder: `${server.basePath}/many`,
+      files: files.slice(at * share, (at + 1) * share),
+    };
+    const worker = new Worker(new URL("./basic_ftp_worker.ts", import.meta.url), { type: "module" });
+    worker.postMessage(task);
+    await new Promise((resolve, reject) => [worker.onmessage, worker.onerror] = [resolve, reject]);
+    worker.terminate();
+  }));
 }
 
 /** Larger is better: how often the most memory fits into the limit. */
