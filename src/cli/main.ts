@@ -61,7 +61,9 @@ async function parse(argv: readonly string[], onCommand: OnCommand, quiet = fals
   program.exitOverride();
   if (quiet) program.configureOutput({ writeOut: () => {}, writeErr: () => {} });
   for (const command of COMMANDS) {
-    command.define(program)
+    const defined = command.define(program);
+    defined
+      .showHelpAfterError(`Run 'pixl ${defined.name()} --help' for its arguments and options`)
       .option("--json", "print one JSON document on standard output")
       .action(async (...given: unknown[]) => {
         const self = given.pop() as Command;

@@ -6,6 +6,11 @@ export function bytesText(bytes: number): string {
   return `${power === 0 ? Math.round(bytes) : (bytes / 1_000 ** power).toFixed(1)} ${UNITS[power]}`;
 }
 
+/** A number of things: `1 file`, `2 files`, and with more words `1 file differs`, `2 files differ`. @param many Where it is not `one` with an s. */
+export function counted(count: number, one: string, many: string = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 /** Seconds as `m:ss`, from an hour on as `h:mm:ss`. */
 export function durationText(seconds: number): string {
   const whole = Math.round(seconds);

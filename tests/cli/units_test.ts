@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { agoText, bytesText, durationText } from "../../src/cli/units.ts";
+import { agoText, bytesText, counted, durationText } from "../../src/cli/units.ts";
 
 Deno.test("bytesText() takes the unit that leaves up to three digits", () => {
   const cases = [[0, "0 bytes"], [999, "999 bytes"], [1_000, "1.0 kB"], [3_210_000, "3.2 MB"], [
@@ -20,4 +20,9 @@ Deno.test("agoText() gives one whole unit, rounded down", () => {
     "2 d",
   ]] as const;
   for (const [ms, text] of cases) assertEquals(agoText(ms), text);
+});
+
+Deno.test("counted() takes the plural for all but one", () => {
+  assertEquals([0, 1, 2].map((count) => counted(count, "file")), ["0 files", "1 file", "2 files"]);
+  assertEquals([0, 1, 2].map((count) => counted(count, "study", "studies")), ["0 studies", "1 study", "2 studies"]);
 });

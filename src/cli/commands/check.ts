@@ -3,6 +3,7 @@ import { configAccess, databaseAccess, destinationAccess, joinAccess } from "../
 import type { PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
 import { openLedger, openUpload } from "../open.ts";
+import { counted } from "../units.ts";
 
 type Options = { readonly repair?: boolean };
 
@@ -29,10 +30,14 @@ export const checkCommand: PixlCommand<readonly [project: string], Options> = {
     for (const { side, problem, path, remedy } of result.disagreements) {
       screen.line(`  ${problem} ${WHERE[side]}: ${path}: ${remedy}`);
     }
-    screen.line(`${result.agreed} files agree, ${result.disagreements.length} do not, at ${destination.name}`);
+    screen.line(
+      `${counted(result.agreed, "file agrees", "files agree")}, ${
+        counted(result.disagreements.length, "does", "do")
+      } not, at ${destination.name}`,
+    );
     if (json) print({ project, destination: destination.name, ...result });
     const left = result.disagreements.filter(({ repaired }) => !repaired).length;
-    if (left > 0) throw new PartialError(`${left} files do not agree: see above`);
+    if (left > 0) throw new PartialError(`${counted(left, "file does not agree", "files do not agree")}: see above`);
   },
 };
 

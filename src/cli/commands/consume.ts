@@ -8,6 +8,7 @@ import { handlerUrls, hostAndPort, sortWords } from "../handlers.ts";
 import { Interrupted } from "../interruption.ts";
 import { openBroker, openLedger, openRate } from "../open.ts";
 import { type QueueKinds, queueKinds } from "../queue_names.ts";
+import { counted } from "../units.ts";
 
 type Options = {
   readonly handler: readonly string[];
@@ -117,7 +118,7 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
     // SIGTERM is how services are stopped, so that is no error; Ctrl-C is an interruption as everywhere.
     if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
     if (dead > 0 && !signal.aborted) {
-      throw new PartialError(`${dead} studies went to the dead letters: 'pixl dead' says why`);
+      throw new PartialError(`${counted(dead, "study", "studies")} went to the dead letters: 'pixl dead' says why`);
     }
   },
 };

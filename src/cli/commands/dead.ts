@@ -11,6 +11,7 @@ import type { Context, PixlCommand } from "../command.ts";
 import { ConfigError } from "../errors.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { oneQueue } from "../queue_names.ts";
+import { counted } from "../units.ts";
 
 type Options = {
   readonly retry?: boolean;
@@ -42,11 +43,11 @@ export const deadCommand: PixlCommand<readonly [queue: string], Options> = {
     await broker.declare(queue, { signal });
     if (options.retry) {
       const retried = await retryDead(open.ledger, broker, queue, kind, selection, { signal });
-      screen.line(`${retried} dead letters wait on ${queue} again`);
+      screen.line(`${counted(retried, "dead letter waits", "dead letters wait")} on ${queue} again`);
       if (json) print({ queue, retried });
     } else if (options.drop) {
       const dropped = await dropDeadLetters(broker, queue, selection, { signal });
-      screen.line(`Deleted ${dropped} dead letters of ${queue}; the ledger keeps their studies as failed`);
+      screen.line(`Deleted ${counted(dropped, "dead letter")} of ${queue}; the ledger keeps their studies as failed`);
       if (json) print({ queue, dropped });
     } else await list(context, broker, queue, selection);
   },
@@ -79,7 +80,7 @@ async function list(
     if (json) printText(`${count === 1 ? "" : ","}${JSON.stringify(shown(letter))}`);
   }
   if (json) printText("]}");
-  screen.line(`${count} dead letters`);
+  screen.line(counted(count, "dead letter"));
 }
 
 function shown({ messageId, attempt, publishedAt, death }: KeptMessage) {

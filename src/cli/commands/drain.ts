@@ -4,6 +4,7 @@ import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../acces
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { oneQueue } from "../queue_names.ts";
+import { counted } from "../units.ts";
 
 /** `pixl drain QUEUE FILE`: moves what waits on a queue to a file. */
 export const drainCommand: PixlCommand<readonly [queue: string, file: string]> = {
@@ -38,11 +39,11 @@ export const drainCommand: PixlCommand<readonly [queue: string, file: string]> =
       if (begun) screen.line(`  what was drained is in '${file}.part': the same command goes on with it`);
       throw error;
     });
-    phase.done(`${drained} messages of ${queue} are in '${file}'`);
+    phase.done(`${counted(drained, "message")} of ${queue} moved to '${file}'`);
     if (drained > 0) screen.line(`  it holds identifiers of patients; 'pixl restore ${name} ${file}' brings them back`);
     const { inHand = 0 } = await broker.depth(queue, { signal });
     if (inHand > 0) {
-      screen.line(`  ${inHand} messages of ${queue} are in hand, or were left by a process that died: they stay`);
+      screen.line(`  ${counted(inHand, "message")} of ${queue} in hand, or left by a process that died: not taken out`);
     }
     if (json) print({ queue, file, drained });
   },

@@ -5,6 +5,7 @@ import { configAccess, databaseAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
 import { PartialError } from "../errors.ts";
 import { openLedger } from "../open.ts";
+import { counted } from "../units.ts";
 
 type Options = { readonly replace?: boolean; readonly dryRun?: boolean; readonly only?: ExportPart };
 
@@ -37,7 +38,7 @@ export const exportCommand: PixlCommand<readonly [dir: string], Options> = {
       ...{ signal, replace, dryRun },
       ...(only && { only }),
       onFile: ({ path, bytes, rows }) => {
-        screen.line(`  ${path}  ${bytes} bytes${rows === null ? "" : `, ${rows} rows`}`);
+        screen.line(`  ${path}  ${bytes} bytes${rows === null ? "" : `, ${counted(rows, "row")}`}`);
       },
       onProgress: ({ bytes, totalBytes }) => {
         phase.total(Math.ceil(totalBytes / MB));
@@ -46,12 +47,14 @@ export const exportCommand: PixlCommand<readonly [dir: string], Options> = {
       },
     });
     const { parquetFiles, reportRows, missingReports, unchanged, folder } = result;
-    const counts = `${parquetFiles} parquet files, ${reportRows} reports`;
+    const counts = `${counted(parquetFiles, "parquet file")}, ${counted(reportRows, "report")}`;
     phase.done(dryRun ? `would be ${counts} in ${folder}` : `${counts} in ${folder}${unchanged ? " (as before)" : ""}`);
     if (json) print({ project: extract.projectSlug, extract: extract.timeSlug, ...result, dryRun });
     if (missingReports > 0) {
       throw new PartialError(
-        `${missingReports} reports of this extract are missing from the export: see 'pixl status'`,
+        `${
+          counted(missingReports, "report of this extract is", "reports of this extract are")
+        } missing from the export: see 'pixl status'`,
       );
     }
   },

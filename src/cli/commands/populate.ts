@@ -7,6 +7,7 @@ import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
 import { warnOfWaiting } from "../waiting.ts";
+import { counted } from "../units.ts";
 
 type Options = {
   readonly queues: string;
@@ -85,5 +86,5 @@ const REASONS: Readonly<Record<keyof DroppedCounts, string>> = {
 
 function describe({ studies, added, published }: PopulateResult): string {
   const accepted = Object.entries(published).map(([queue, count]) => `${count} to ${queue}`).join(", ");
-  return `${studies} studies (${added} new), published ${accepted}`;
+  return `${counted(studies, "study", "studies")} (${added} new), published ${accepted}`;
 }

@@ -3,6 +3,7 @@ import type { PixlCommand } from "../command.ts";
 import { ConfigError } from "../errors.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { oneQueue } from "../queue_names.ts";
+import { counted } from "../units.ts";
 
 type Options = { readonly yes?: boolean };
 
@@ -24,12 +25,12 @@ export const purgeCommand: PixlCommand<readonly [queue: string], Options> = {
       const { ready, delayed } = await broker.depth(queue, { signal });
       throw new ConfigError([
         `${
-          ready + delayed
-        } messages wait on ${queue}: say --yes to delete them, or keep them in a file with 'pixl drain'`,
+          counted(ready + delayed, "message waits", "messages wait")
+        } on ${queue}: say --yes to delete them, or keep them in a file with 'pixl drain'`,
       ]);
     }
     const purged = await broker.purge(queue, { signal });
-    screen.line(`Deleted ${purged} messages of ${queue}`);
+    screen.line(`Deleted ${counted(purged, "message")} of ${queue}`);
     if (purged > 0) {
       screen.line(
         "  the ledger still has their studies as queued: 'pixl retry PROJECT --unfinished' asks for them again",

@@ -4,6 +4,7 @@ import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../acces
 import type { PixlCommand } from "../command.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { oneQueue } from "../queue_names.ts";
+import { counted } from "../units.ts";
 
 /** `pixl restore QUEUE FILE`: puts the messages of a drained queue back. */
 export const restoreCommand: PixlCommand<readonly [queue: string, file: string]> = {
@@ -26,7 +27,9 @@ export const restoreCommand: PixlCommand<readonly [queue: string, file: string]>
     await broker.declare(queue, { signal });
     using phase = screen.phase("restore", 0, "messages");
     const restored = await restore(broker, queue, file, { signal, onRestored: () => phase.advance() });
-    phase.done(`${restored} messages are on ${queue} again; the file is now '${file}.restored'`);
+    phase.done(
+      `${counted(restored, "message is", "messages are")} on ${queue} again; the file is now '${file}.restored'`,
+    );
     if (json) print({ queue, file, restored });
   },
 };

@@ -7,6 +7,7 @@ import { ConfigError } from "../errors.ts";
 import { openBroker, openLedger } from "../open.ts";
 import { queuesToFill } from "../queue_names.ts";
 import { warnOfWaiting } from "../waiting.ts";
+import { counted } from "../units.ts";
 
 type Options = {
   readonly queues: string;
@@ -53,7 +54,9 @@ export const retryCommand: PixlCommand<readonly [project: string], Options> = {
     phase.done(Object.entries(published).map(([queue, count]) => `${count} to ${queue}`).join(", "));
     for (const [queue, count] of Object.entries(dropped)) {
       if (count > 0) {
-        screen.line(`  deleted ${count} dead letters of ${queue}: their studies are asked for again, or mended`);
+        screen.line(
+          `  deleted ${counted(count, "dead letter")} of ${queue}: their studies are asked for again, or mended`,
+        );
       }
     }
     if (json) print({ project, published, dropped });

@@ -15,7 +15,7 @@ import { ConfigError, PartialError } from "../errors.ts";
 import { Interrupted } from "../interruption.ts";
 import { openLedger, openUpload } from "../open.ts";
 import type { Screen } from "../screen.ts";
-import { bytesText, durationText } from "../units.ts";
+import { bytesText, counted, durationText } from "../units.ts";
 
 type Options = {
   readonly project?: string;
@@ -116,7 +116,9 @@ async function upload(
   }
   if (dirs.length === 0) return await uploadImages(ledger, config.imageDir, destination, task);
   const plan = await planZips(ledger, await findZips(dirs), task);
-  if (plan.left.length > 0) screen.line(`  ${plan.left.length} zips are left out: their studies are exported already`);
+  if (plan.left.length > 0) {
+    screen.line(`  ${counted(plan.left.length, "zip is", "zips are")} left out: exported already`);
+  }
   return await sendFiles(ledger, destination, plan, task);
 }
 
@@ -135,7 +137,7 @@ async function explain(
   const bytes = sending.reduce((sum, file) => sum + file.bytes, 0);
   for (const { path, why, bytes } of files) screen.line(`  ${path} (${bytesText(bytes)}): ${why}`);
   showUnsent(plan, screen);
-  screen.line(`${sending.length} files (${bytesText(bytes)}) would be sent to ${destination.name}`);
+  screen.line(`${counted(sending.length, "file")} (${bytesText(bytes)}) would be sent to ${destination.name}`);
   if (json) {
     print({ what, destination: destination.name, dryRun: true, files, failed: plan.failed, left: plan.left ?? [] });
   }
@@ -176,6 +178,6 @@ function stopped(signal: AbortSignal): void {
 function check({ failed }: UploadResult): void {
   const [first] = failed;
   if (first !== undefined) {
-    throw new PartialError(`${failed.length} files could not be sent, the first because: ${first.reason}`);
+    throw new PartialError(`${counted(failed.length, "file")} could not be sent, the first because: ${first.reason}`);
   }
 }

@@ -4,6 +4,7 @@ import { normaliseTimestamp } from "../../timestamp.ts";
 import { configAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
 import { PartialError } from "../errors.ts";
+import { counted } from "../units.ts";
 
 /** `pixl verify PROJECT [EXTRACT]`: compares an export with its manifest. */
 export const verifyCommand: PixlCommand<readonly [project: string, extract?: string], Record<string, never>> = {
@@ -25,9 +26,11 @@ export const verifyCommand: PixlCommand<readonly [project: string, extract?: str
     if (json) print({ project: manifest.project, extract: manifest.extract, files: files.length, problems });
     for (const { path, problem } of problems) screen.line(`  ${problem}: ${path}`);
     if (problems.length > 0) {
-      throw new PartialError(`${problems.length} files in '${dir}' are not as the manifest says: export again`);
+      throw new PartialError(
+        `${counted(problems.length, "file differs", "files differ")} from the manifest in '${dir}': export again`,
+      );
     }
-    phase.done(`${files.length} files of ${manifest.project}/${manifest.extract} are as the manifest says`);
+    phase.done(`${counted(files.length, "file")} of ${manifest.project}/${manifest.extract}, as the manifest says`);
   },
 };
 

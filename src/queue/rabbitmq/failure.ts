@@ -142,8 +142,8 @@ function remedy(argument = "", current = ""): string {
   const change = !types.includes(argument)
     ? ""
     : argument === "x-max-priority" || /none|classic/.test(current)
-    ? "if it is the Python PIXL's, open RabbitMQ with queueType 'classic'; if not, "
-    : "open RabbitMQ with queueType 'quorum', ";
+    ? "if it is the Python PIXL's, open RabbitMQ with queueType 'classic' (RABBITMQ_QUEUE_TYPE of pixl); if not, "
+    : "open RabbitMQ with queueType 'quorum' (RABBITMQ_QUEUE_TYPE of pixl), ";
   return `${change}empty and delete it, or use another name`;
 }
 
