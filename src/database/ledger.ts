@@ -191,7 +191,7 @@ export class Ledger {
     return this.#run(`ask for the ${kind}s again`, call, (sql) => dead.askAgain(sql, kind, studies));
   }
 
-  /** Whether each of these dead letters is of no use any more: its study was published again since, is in work, or is done. */
+  /** Whether each of these dead letters is of no use any more: its study was published again since, is in work that was not abandoned, or is done. */
   superseded(kind: StudyKind, letters: readonly DeadStudy[], call: LedgerCall = {}): Promise<readonly boolean[]> {
     return this.#run("compare the dead letters", call, (sql) => dead.superseded(sql, kind, letters));
   }

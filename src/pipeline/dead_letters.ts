@@ -42,7 +42,7 @@ export function retryDead(
 }
 
 /**
- * Deletes the dead letters of studies that were published again since, or are in work or done: they would be counted as failures that were mended long
+ * Deletes the dead letters of studies that were published again since, are in work that was not abandoned, or are done: they would be counted as failures that were mended long
  * ago.
  *
  * @param ledger Knows what became of the studies.

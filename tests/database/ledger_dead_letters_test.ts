@@ -66,10 +66,10 @@ onEachEngine((engine) => {
     });
 
     check("superseded() is true of what was published since, is in work or is done", async () => {
-      const { ledger, extractId, studies, publish, claim } = await withProject(engine, 7);
+      const { ledger, extractId, studies, publish, claim } = await withProject(engine, 8);
       await publish(kind);
-      const [failed, queued, republished, unpublished, working, done, again] = studies;
-      assert(failed && queued && republished && unpublished && working && done && again);
+      const [failed, queued, republished, unpublished, working, done, again, abandoned] = studies;
+      assert(failed && queued && republished && unpublished && working && done && again && abandoned);
       await ledger.fail(kind, failed, "status 404");
       for (const study of [republished, again]) await ledger.fail(kind, study, "status 404");
       await ledger.republish(kind, extractId, "failed");
@@ -77,6 +77,7 @@ onEachEngine((engine) => {
       for (const study of [failed, again]) await ledger.fail(kind, study, "status 500");
       await ledger.askAgain(kind, [again]);
       await claim(kind, working);
+      await ledger.claim(kind, abandoned, { owner: "dead", leaseMs: -1_000 });
       const { id, owner } = await claim(kind, done);
       if (kind === "image") await ledger.recordPseudonym(id, owner, `2.25.${id}`);
       else await ledger.recordReport(id, owner, "Report");
@@ -93,12 +94,12 @@ onEachEngine((engine) => {
         { ...done, diedAt: LATER },
         { ...again, diedAt: LATER },
         { ...again, mrn: "MRNSEEDunknown", diedAt: LONG_AGO },
+        { ...abandoned, diedAt: LATER },
       ];
       // What failed last was set back by republish() and waits to be published: its dead letter is still the last message there is.
-      assertEquals(await ledger.superseded(kind, letters), [false, false, true, false, true, true, false, false]);
-      assertEquals(await ledger.superseded(kind, letters.toReversed()), [
-        ...[false, false, true, true, false, true, false, false],
-      ]);
+      const answers = [false, false, true, false, true, true, false, false, false];
+      assertEquals(await ledger.superseded(kind, letters), answers);
+      assertEquals(await ledger.superseded(kind, letters.toReversed()), answers.toReversed());
     });
   }
 

@@ -24,9 +24,15 @@ export async function superseded(
   kind: StudyKind,
   letters: readonly DeadStudy[],
 ): Promise<readonly boolean[]> {
-  // Waiting alone says little: whoever retries a dead letter says so here first, and may not get to it.
+  // Waiting alone says little: whoever retries a dead letter says so here first, and may not get to it. Nor does work that was abandoned: the letter
+  // may be what is left of it.
   const isSuperseded = sql`
-    coalesce(t.state in ('working', 'done', 'exported') or (t.state = 'queued' and t.published_at > study.died_at), false)`;
+    coalesce(
+      t.state in ('done', 'exported')
+      or (t.state = 'working' and t.lease_until >= now())
+      or (t.state = 'queued' and t.published_at > study.died_at),
+      false
+    )`;
   const rows = await (kind === "image"
     ? sql<{ superseded: boolean }[]>`
       select ${isSuperseded} as superseded
