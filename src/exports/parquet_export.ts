@@ -9,7 +9,7 @@ import { hashFile } from "./hash_file.ts";
 import { HashPool } from "./hash_pool.ts";
 import { inParallel } from "./in_parallel.ts";
 import { ALL_EXTRACTS } from "./latest_link.ts";
-import { type Manifest, type ManifestFile, type ManifestProblem, verifyExport } from "./manifest.ts";
+import { type Manifest, type ManifestFile, type ManifestProblem, readManifest, verifyExport } from "./manifest.ts";
 import type { OmopExtract } from "./omop_extract.ts";
 import { pointLatest } from "./point_latest.ts";
 import { RADIOLOGY, type RadiologyRow } from "./radiology.ts";
@@ -261,7 +261,7 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   /**
-   * Lists the parquet files that were exported, for the upload. Links are left out.
+   * Lists the files that were exported, for the upload: parquet files, and what else the manifest names. Links, and what others put there, are left out.
    *
    * @param options Whether to hash them, and how to stop.
    * @returns The files, in the order of their paths: of one export, if another one replaces it meanwhile.
@@ -274,10 +274,11 @@ export class ParquetExport implements AsyncDisposable {
           if (!(cause instanceof Deno.errors.NotFound)) throw cause;
           throw new ExportError("not-exported", `Cannot find '${this.dir}': export the extract first`, { cause });
         });
+        const named = await namedBy(folder);
         const files: LocatedFile[] = [];
         for (const file of found) {
           // A link or a pipe that others put there is kept, and goes nowhere.
-          if (file.isSpecial || !/\.parquet$/i.test(file.path)) continue;
+          if (file.isSpecial || !(/\.parquet$/i.test(file.path) || named.has(file.path))) continue;
           const { path, bytes } = file;
           const source = join(folder, path);
           files.push({ path, bytes, source, ...(hash ? { sha256: await hashFile(source, options) } : {}) });
@@ -352,4 +353,14 @@ async function findPublic(
     const message = `Cannot list '${publicDir}' (${problem.code}): give this user, and Deno, read access`;
     throw new ExtractError("access-refused", message, { cause });
   });
+}
+
+/** Paths that the manifest of an export names; none if there is no manifest that can be read. */
+async function namedBy(dir: string): Promise<ReadonlySet<string>> {
+  try {
+    return new Set((await readManifest(dir)).files.map(({ path }) => path));
+  } catch (error) {
+    if (error instanceof ExportError) return new Set();
+    throw error;
+  }
 }

@@ -397,11 +397,11 @@ Deno.test({
   },
 });
 
-Deno.test("ParquetExport.files() lists the parquet files with size, and hashes them if asked to", async () => {
+Deno.test("ParquetExport.files() lists what was exported with size, and hashes it if asked to", async () => {
   await using here = await scene();
-  await Deno.writeTextFile(join(here.extract.dir, "public", "README.md"), "Read me");
   await exportAll(here);
   const parquetExport = here.export();
+  await Deno.writeTextFile(join(parquetExport.dir, "omop", "notes.txt"), "put there by hand");
   for (const { sha256 } of await parquetExport.files()) assertEquals(sha256, undefined);
   const files = await parquetExport.files({ hash: true });
   assertEquals(
@@ -412,6 +412,16 @@ Deno.test("ParquetExport.files() lists the parquet files with size, and hashes t
     const content = await Deno.readFile(join(parquetExport.dir, path));
     assertEquals([bytes, sha256], [content.length, createHash("sha256").update(content).digest("hex")]);
   }
+});
+
+Deno.test("ParquetExport.files() lists all that the manifest names, since a receiver looks for it", async () => {
+  await using here = await scene();
+  await Deno.writeTextFile(join(here.extract.dir, "public", "_SUCCESS"), "");
+  await exportAll(here);
+  const { manifest } = await ParquetExport.verify(here.export().dir);
+  const paths = (await here.export().files()).map(({ path }) => path);
+  assertEquals(paths.includes("omop/public/_SUCCESS"), true);
+  assertEquals(paths.toSorted(), manifest.files.map(({ path }) => path).toSorted());
 });
 
 Deno.test("ParquetExport refuses names of which no folder can be made", () => {
