@@ -60,12 +60,14 @@ export async function checkProject(
   const found: Disagreement[] = [];
   const add = (side: Disagreement["side"], problem: Disagreement["problem"], path: string, remedy: string) =>
     found.push({ side, problem, path, remedy, repaired: false });
-  const there = new Map((await destination.list(projectSlug, call)).map(({ path, bytes }) => [path, bytes]));
+  // The ledger first: what it says has left was there before, also if an upload goes on meanwhile.
+  const images = await Array.fromAsync(ledger.pseudonymised(projectSlug, call));
   const sent = new Map((await ledger.transfersTo(destination.name, projectSlug, call)).map((row) => [row.path, row]));
+  const there = new Map((await destination.list(projectSlug, call)).map(({ path, bytes }) => [path, bytes]));
   let agreed = 0;
 
   const expected = new Set<string>();
-  for await (const { imageId, pseudo_study_uid, state } of ledger.pseudonymised(projectSlug, call)) {
+  for (const { imageId, pseudo_study_uid, state } of images) {
     const path = `${projectSlug}/${pseudo_study_uid}.zip`;
     const [record, remote] = [sent.get(path), there.get(path)];
     expected.add(path);

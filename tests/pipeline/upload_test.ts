@@ -615,6 +615,30 @@ embeddedTest("checkProject() sets back only what was sent to this destination", 
   assertEquals((await ledger.imagesOf([here, elsewhere])).map(({ state }) => state), ["done", "exported"]);
 });
 
+embeddedTest("checkProject() does not set back what arrives while it looks", async () => {
+  await using place = await site("check-late", 1);
+  const { ledger, dir, slug, pseudonyms: [late = ""], share } = place;
+  // An upload ends between the listing and what follows it.
+  const busy = new Proxy(share, {
+    get(target, name) {
+      if (name === "name") return target.name;
+      assertEquals(name, "list");
+      return async (folder: string) => {
+        const before = await target.list(folder);
+        await new Uploader(ledger, target).uploadImage(`${dir}/images/${late}.zip`, late, slug);
+        return before;
+      };
+    },
+  });
+  const { disagreements } = await checkProject(ledger, busy, slug, {
+    exportDir: `${dir}/exports`,
+    imageDir: `${dir}/images`,
+    repair: true,
+  });
+  assertEquals(disagreements.filter(({ path }) => path.endsWith(".zip")), []);
+  assertEquals((await ledger.imagesOf([late])).map(({ state }) => state), ["exported"]);
+});
+
 embeddedTest("checkProject() says that a zip is another one than was sent", async () => {
   await using place = await site("changed", 2);
   const { ledger, dir, slug, pseudonyms: [changed = "", same = ""], share } = place;
