@@ -1,11 +1,12 @@
 import { delay } from "@std/async";
 import type { Ledger } from "../database/mod.ts";
+import { PixlError } from "../errors.ts";
 import { type Destination, UploadError } from "../upload/mod.ts";
 import type { FileToSend, Unsendable } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
 import { planZips } from "./upload_images.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
-import { findZips, isWholeZip, type Zip } from "./zips.ts";
+import { findZips, type Zip } from "./zips.ts";
 
 /** Longest pause after failures, in times of the interval. */
 const MAX_PAUSE = 32;
@@ -16,21 +17,21 @@ export interface WatchOptions extends UploadTaskOptions {
   readonly intervalMs?: number;
   /** Called after each look that sent something. */
   readonly onRound?: (result: UploadResult) => void;
-  /** Called once for each file, and for a destination out of reach, with the reason why it must wait. */
+  /** Called once for each file, and for a destination or a database out of reach, with the reason why it must wait. */
   readonly onProblem?: (problem: Unsendable) => void;
 }
 
 /**
  * Sends zips as they appear in folders, until it is aborted. A zip is sent when it has stayed the same between two looks, has its end, and the ledger says
  * that the study of its name is done. A folder that cannot be read is looked into again. A zip that could not be sent is tried again, and so is
- * a destination that is out of reach or full, after pauses that double up to 32 times the interval; at once if the zip has changed.
+ * a destination or a database that is out of reach or full, after pauses that double up to 32 times the interval; at once if the zip has changed.
  *
  * @param ledger Knows the studies.
  * @param dirs Looked through without the folders below them.
  * @param destination The Data Safe Haven.
  * @param options Signal, interval, and who is told.
  * @returns All that was sent, once the signal has aborted. Files in hand are cut off.
- * @throws {UploadError} If the destination refuses us: waiting does not change that.
+ * @throws {UploadError} If the destination refuses us, as {@linkcode DatabaseError} if the database does: waiting does not change that.
  */
 export async function watchImages(
   ledger: Ledger,
@@ -62,10 +63,7 @@ export async function watchImages(
         });
       }
     }
-    const finished = [];
-    for (const zip of zips) {
-      if (before.get(zip.source) === zip.version && await isWholeZip(zip)) finished.push(zip);
-    }
+    const finished = zips.filter(({ source, version }) => before.get(source) === version);
     before = new Map(zips.map(({ source, version }) => [source, version]));
     const current = new Set(zips.map(({ source, version }) => `${source} ${version}`));
     for (const key of resting.keys()) if (!current.has(key)) resting.delete(key);
@@ -95,8 +93,8 @@ export async function watchImages(
         pause = 1;
       } catch (error) {
         signal.throwIfAborted();
-        if (!(error instanceof UploadError && error.kind === "unavailable")) throw error;
-        tell({ path: destination.name, reason: error.message });
+        if (!(error instanceof PixlError && error.kind === "unavailable")) throw error;
+        tell({ path: error instanceof UploadError ? destination.name : "ledger", reason: error.message });
         pause = Math.min(2 * pause, MAX_PAUSE);
       }
       await delay(pause * intervalMs, { signal });

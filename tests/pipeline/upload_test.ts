@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { type Database, type Lease, LeaseLostError, Ledger, migrate, openDatabase } from "../../src/database/mod.ts";
+import {
+  type Database,
+  DatabaseError,
+  type Lease,
+  LeaseLostError,
+  Ledger,
+  migrate,
+  openDatabase,
+} from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
 import { encodeManifest } from "../../src/exports/manifest.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
@@ -23,6 +31,7 @@ import {
 import { embeddedTest } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
+import { until } from "../support/until.ts";
 import { randomBytes } from "../upload/workbench.ts";
 
 const TIME = "2023-12-07T14:08:58";
@@ -265,6 +274,52 @@ embeddedTest("watchImages() goes on where a folder is gone, and tells so once", 
   });
 
   assertEquals([sent, problems], [1, [`${dir}/gone`]]);
+});
+
+embeddedTest("watchImages() waits for a database out of reach, and tells so once", async () => {
+  await using place = await site("outage", 1);
+  const { ledger, dir, share } = place;
+  const abort = new AbortController();
+  let asked = 0;
+  const restarting = new Proxy(ledger, {
+    get(target, name) {
+      if (name === "imagesOf" && ++asked < 4) {
+        return () => Promise.reject(new DatabaseError("database-unreachable", "Cannot look: try again"));
+      }
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const problems: string[] = [];
+
+  const { sent } = await watchImages(restarting, [`${dir}/images`], share, {
+    signal: abort.signal,
+    intervalMs: 5,
+    onProblem: ({ path }) => problems.push(path),
+    onRound: () => abort.abort(),
+  });
+
+  assertEquals([sent, problems], [1, ["ledger"]]);
+});
+
+embeddedTest("watchImages() tells once of a zip that stays without its end", async () => {
+  await using place = await site("half", 2);
+  const { ledger, dir, slug, share, pseudonyms: [half = "", whole = ""] } = place;
+  await Deno.writeFile(`${dir}/images/${half}.zip`, randomBytes(100));
+  await Deno.remove(`${dir}/images/${whole}.zip`);
+  const abort = new AbortController();
+  const problems: string[] = [];
+  const watching = watchImages(ledger, [`${dir}/images`], share, {
+    signal: abort.signal,
+    intervalMs: 5,
+    onProblem: ({ path }) => problems.push(path),
+    onRound: () => abort.abort(),
+  });
+  await until("it was told of", () => problems.length > 0);
+  await writeZip(`${dir}/images/${whole}.zip`); // two more looks, at least
+  await watching;
+
+  assertEquals(problems, [`${slug}/${half}.zip`]);
 });
 
 /** What a process that was killed has left in the ledger. */
