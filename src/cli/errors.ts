@@ -57,3 +57,6 @@ export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
 
 /** Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT. */
 export const EXIT_INTERRUPTED = 130;
+
+/** Exit code when nobody reads what is written any more: the work may not be done. 128 and the number of SIGPIPE, which ends other programs then. */
+export const EXIT_NO_READER = 141;

@@ -5,7 +5,7 @@ import { type Access, denoFlags } from "./access.ts";
 import type { AnyCommand, Context } from "./command.ts";
 import { COMMANDS } from "./commands/mod.ts";
 import { readConfig } from "./config.ts";
-import { EXIT_CODES, EXIT_INTERRUPTED } from "./errors.ts";
+import { EXIT_CODES, EXIT_INTERRUPTED, EXIT_NO_READER } from "./errors.ts";
 import { Interrupted, interruption } from "./interruption.ts";
 import { configureLogs } from "./logs.ts";
 import { Screen, stderrTerminal } from "./screen.ts";
@@ -13,7 +13,8 @@ import { openSettings } from "./settings.ts";
 
 const HELP = `
 Exit codes: 0 done, 1 fault of the program, 2 usage or configuration, 3 bad input data, 4 a service out of reach (try again),
-5 refused (credentials, certificate, permission), 6 some items failed, 130 interrupted.
+5 refused (credentials, certificate, permission), 6 some items failed, 130 interrupted,
+141 nobody reads the output any more.
 Settings come from the environment and from .env in the working folder; .env.sample explains each.`;
 
 /** Called with the command that a command line names. */
@@ -26,8 +27,8 @@ type OnCommand = (command: AnyCommand, args: readonly unknown[], options: Record
  * @returns The exit code.
  */
 export async function main(argv: readonly string[]): Promise<number> {
-  const screen = new Screen(stderrTerminal());
   using interrupted = interruption();
+  const screen = new Screen(stderrTerminal(interrupted.noReader));
   const { signal } = interrupted;
   try {
     await parse(argv, (command, args, options) => run(command, args, options, screen, signal));
@@ -104,9 +105,10 @@ function printText(text: string): void {
 /** Says in one line what went wrong. @returns The exit code. */
 function report(error: unknown, screen: Screen): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.configuration;
+  if (error instanceof Deno.errors.BrokenPipe) return EXIT_NO_READER;
   if (error instanceof Interrupted) {
     screen.line(`pixl: stopped by ${error.by}`);
-    return EXIT_INTERRUPTED;
+    return error.by === "SIGPIPE" ? EXIT_NO_READER : EXIT_INTERRUPTED;
   }
   if (error instanceof PixlError) {
     screen.line(`pixl: ${error.message}`);
@@ -117,8 +119,6 @@ function report(error: unknown, screen: Screen): number {
     screen.line(`pixl: Not permitted: ${error.message}; 'pixl permissions' prints the flags of a command line`);
     return EXIT_CODES.refused;
   }
-  // Whoever read our output has seen enough.
-  if (error instanceof Deno.errors.BrokenPipe) return 0;
   const disk = operatingSystemProblem(error);
   if (disk !== undefined) {
     screen.line(`pixl: ${disk.text}`);

@@ -12,13 +12,21 @@ export interface Terminal {
   readonly columns: number;
 }
 
-/** Standard error: text for people never mixes with what programs read from standard output. */
-export function stderrTerminal(): Terminal {
+/** Standard error: text for people never mixes with what programs read from standard output. @param onGone Called once if nobody reads it any more. */
+export function stderrTerminal(onGone: () => void): Terminal {
   const encoder = new TextEncoder();
+  let isGone = false;
   return {
     write(text) {
+      if (isGone) return;
       let bytes = encoder.encode(text);
-      while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
+      try {
+        while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
+      } catch (error) {
+        if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+        isGone = true;
+        onGone();
+      }
     },
     interactive: Deno.stderr.isTerminal(),
     get columns() {

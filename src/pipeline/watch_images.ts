@@ -56,11 +56,8 @@ export async function watchImages(
       try {
         zips.push(...await findZips([dir]));
       } catch (error) {
-        if (!(error instanceof Error)) throw error;
-        tell({
-          path: dir,
-          reason: `Cannot look into this folder: check that it is there and may be read (${error.name})`,
-        });
+        if (!(error instanceof UploadError)) throw error;
+        tell({ path: dir, reason: error.message });
       }
     }
     const finished = zips.filter(({ source, version }) => before.get(source) === version);

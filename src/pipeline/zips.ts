@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { UploadError } from "../upload/mod.ts";
 
 /** A zip archive on the disk, named after the pseudonym of its study. */
 export interface Zip {
@@ -13,11 +14,18 @@ export interface Zip {
 /** Largest end of a zip archive: its last record and a comment. */
 const END_BYTES = 22 + 65_535;
 
-/** Every `<pseudonym>.zip` right in these folders; hidden files are left out. */
+/** Every `<pseudonym>.zip` right in these folders; hidden files are left out. @throws {UploadError} `source-missing` if one cannot be read. */
 export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
   const zips: Zip[] = [];
   for (const dir of dirs) {
-    for await (const { name, isFile } of Deno.readDir(dir)) {
+    const entries = await Array.fromAsync(Deno.readDir(dir)).catch((cause) => {
+      throw new UploadError(
+        "source-missing",
+        `Cannot look into '${dir}': check that it is a folder and that this user may read it`,
+        { cause },
+      );
+    });
+    for (const { name, isFile } of entries) {
       if (!isFile || !/^[^.].*\.zip$/.test(name)) continue;
       const source = join(dir, name);
       const file = await Deno.stat(source).catch(() => undefined); // it may have gone meanwhile

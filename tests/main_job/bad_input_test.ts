@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { listFiles } from "../../src/demo/files.ts";
 import { makePki } from "../../src/demo/pki.ts";
+import { fromFileUrl } from "../support/paths.ts";
 import { pixl, pixlJson, type PixlOptions } from "../support/pixl.ts";
 import { freePort } from "../support/ports.ts";
 import { testWith } from "../support/programs.ts";
@@ -257,5 +258,24 @@ for (
     } finally {
       await Deno.remove(dir, { recursive: true });
     }
+  });
+}
+
+for (
+  const [what, args] of [
+    ["an answer", ["permissions", "--", "doctor"]],
+    ["progress", ["demo", "--studies", "5"]],
+  ] as const
+) {
+  Deno.test(`pixl exits with 141 where nobody reads ${what}: a job that was cut off must not look done`, async () => {
+    const mod = fromFileUrl(new URL("../../mod.ts", import.meta.url));
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "-A", mod, ...args],
+      stdout: "piped",
+      stderr: "piped",
+      stdin: "null",
+    }).spawn();
+    await Promise.all([child.stdout.cancel(), child.stderr.cancel()]);
+    assertEquals((await child.status).code, 141);
   });
 }

@@ -1,7 +1,8 @@
 import { checkProject } from "../../pipeline/check_project.ts";
+import { ProjectUnknownError } from "../../pipeline/errors.ts";
 import { configAccess, databaseAccess, destinationAccess, joinAccess } from "../access.ts";
 import type { PixlCommand } from "../command.ts";
-import { ConfigError, PartialError } from "../errors.ts";
+import { PartialError } from "../errors.ts";
 import { openLedger, openUpload } from "../open.ts";
 import { counted } from "../units.ts";
 
@@ -22,7 +23,7 @@ export const checkCommand: PixlCommand<readonly [project: string], Options> = {
   async run({ config, screen, signal, json, print }, [project], { repair = false }) {
     await using open = await openLedger(config, signal);
     if (await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
-      throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
+      throw new ProjectUnknownError(project);
     }
     await using destination = await openUpload(config, { connections: 1 }, open.ledger, signal);
     const { exportDir, imageDir } = config;

@@ -2,10 +2,10 @@ import { consumeQueues, type QueueService } from "../../pipeline/consume_queues.
 import { httpStudyService } from "../../pipeline/study_service.ts";
 import { brokerAccess, configAccess, databaseAccess, joinAccess } from "../access.ts";
 import { parseNumber } from "../arguments.ts";
-import type { PixlCommand } from "../command.ts";
+import type { Context, PixlCommand } from "../command.ts";
 import { PartialError } from "../errors.ts";
 import { handlerUrls, hostAndPort, sortWords } from "../handlers.ts";
-import { Interrupted } from "../interruption.ts";
+import { asService } from "../interruption.ts";
 import { openBroker, openLedger, openRate } from "../open.ts";
 import { type QueueKinds, queueKinds } from "../queue_names.ts";
 import { counted } from "../units.ts";
@@ -67,61 +67,65 @@ export const consumeCommand: PixlCommand<readonly [queues: readonly string[]], O
     joinAccess(configAccess(config), databaseAccess(config), brokerAccess(config), {
       net: [...read(queues, handler).urls.values()].map(hostAndPort),
     }),
-  async run({ config, screen, signal, json, print }, [queues], options) {
-    const { kinds, urls } = read(queues, options.handler);
-    await using open = await openLedger(config, signal);
-    await using broker = await openBroker(config, open.database, signal);
-    if (options.rate !== undefined) {
-      for (const queue of urls.keys()) {
-        // A restart must not lift a pause that somebody ordered.
-        const store = openRate(config, open.database, queue);
-        const set = await store.set({ rate: options.rate }, { signal, unlessSetSince: -Infinity });
-        const { rate: stored } = await store.settings({ signal });
-        if (!set && stored !== options.rate) {
-          screen.line(
-            `${queue} keeps the rate ${stored} that was set: 'pixl rate ${queue} ${options.rate}' changes it`,
-          );
-        }
+  run: (context, [queues], options) => asService(context.signal, () => consume(context, queues, options)),
+};
+
+async function consume(
+  { config, screen, signal, json, print }: Context,
+  queues: readonly string[],
+  options: Options,
+): Promise<void> {
+  const { kinds, urls } = read(queues, options.handler);
+  await using open = await openLedger(config, signal);
+  await using broker = await openBroker(config, open.database, signal);
+  if (options.rate !== undefined) {
+    for (const queue of urls.keys()) {
+      // A restart must not lift a pause that somebody ordered.
+      const store = openRate(config, open.database, queue);
+      const set = await store.set({ rate: options.rate }, { signal, unlessSetSince: -Infinity });
+      const { rate: stored } = await store.settings({ signal });
+      if (!set && stored !== options.rate) {
+        screen.line(
+          `${queue} keeps the rate ${stored} that was set: 'pixl rate ${queue} ${options.rate}' changes it`,
+        );
       }
     }
-    if (!options.untilEmpty) {
-      screen.line(`Waiting for studies of ${[...urls.keys()].join(", ")}; SIGTERM or Ctrl-C stops`);
-    }
-    using phase = screen.phase(`consume ${[...urls.keys()].join(" ")}`, 0, "studies");
-    const services = new Map<string, QueueService>(
-      [...kinds].flatMap(([queue, kind]) => {
-        const url = urls.get(queue);
-        return url === undefined ? [] : [[queue, { kind, service: httpStudyService(url) }]];
-      }),
-    );
-    const counts = await consumeQueues(open.ledger, broker, services, {
-      rateOf: (queue) => openRate(config, open.database, queue),
-      owner: crypto.randomUUID(),
-      concurrency: options.concurrency,
-      maxAttempts: options.maxAttempts,
-      handlerTimeoutMs: options.timeout * 1_000,
-      graceMs: options.grace * 1_000,
-      untilEmpty: options.untilEmpty === true,
-      singleActive: options.singleActive === true,
-      signal,
-      onOutcome: (_, outcome) => {
-        if (outcome === "done") phase.advance();
-      },
-    });
-    const dead = Object.values(counts).reduce((sum, count) => sum + count.dead, 0);
-    phase.done(
-      Object.entries(counts).map(([queue, { done, retried, requeued, dead }]) =>
-        `${queue}: ${done} done, ${retried + requeued} put back, ${dead} dead`
-      ).join("; "),
-    );
-    if (json) print({ queues: counts });
-    // SIGTERM is how services are stopped, so that is no error; Ctrl-C is an interruption as everywhere.
-    if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
-    if (dead > 0 && !signal.aborted) {
-      throw new PartialError(`${counted(dead, "study", "studies")} went to the dead letters: 'pixl dead' says why`);
-    }
-  },
-};
+  }
+  if (!options.untilEmpty) {
+    screen.line(`Waiting for studies of ${[...urls.keys()].join(", ")}; SIGTERM or Ctrl-C stops`);
+  }
+  using phase = screen.phase(`consume ${[...urls.keys()].join(" ")}`, 0, "studies");
+  const services = new Map<string, QueueService>(
+    [...kinds].flatMap(([queue, kind]) => {
+      const url = urls.get(queue);
+      return url === undefined ? [] : [[queue, { kind, service: httpStudyService(url) }]];
+    }),
+  );
+  const counts = await consumeQueues(open.ledger, broker, services, {
+    rateOf: (queue) => openRate(config, open.database, queue),
+    owner: crypto.randomUUID(),
+    concurrency: options.concurrency,
+    maxAttempts: options.maxAttempts,
+    handlerTimeoutMs: options.timeout * 1_000,
+    graceMs: options.grace * 1_000,
+    untilEmpty: options.untilEmpty === true,
+    singleActive: options.singleActive === true,
+    signal,
+    onOutcome: (_, outcome) => {
+      if (outcome === "done") phase.advance();
+    },
+  });
+  const dead = Object.values(counts).reduce((sum, count) => sum + count.dead, 0);
+  phase.done(
+    Object.entries(counts).map(([queue, { done, retried, requeued, dead }]) =>
+      `${queue}: ${done} done, ${retried + requeued} put back, ${dead} dead`
+    ).join("; "),
+  );
+  if (json) print({ queues: counts });
+  if (dead > 0 && !signal.aborted) {
+    throw new PartialError(`${counted(dead, "study", "studies")} went to the dead letters: 'pixl dead' says why`);
+  }
+}
 
 /** What the words of the command line say. */
 function read(

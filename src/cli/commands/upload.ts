@@ -1,4 +1,5 @@
 import type { Ledger } from "../../database/mod.ts";
+import { ProjectUnknownError } from "../../pipeline/errors.ts";
 import { explainPlan } from "../../pipeline/explain_plan.ts";
 import type { UploadPlan } from "../../pipeline/file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "../../pipeline/send_files.ts";
@@ -12,7 +13,7 @@ import { configAccess, databaseAccess, destinationAccess, joinAccess } from "../
 import { parseNumber } from "../arguments.ts";
 import type { Context, PixlCommand } from "../command.ts";
 import { ConfigError, PartialError } from "../errors.ts";
-import { Interrupted } from "../interruption.ts";
+import { asService } from "../interruption.ts";
 import { openLedger, openUpload } from "../open.ts";
 import type { Screen } from "../screen.ts";
 import { bytesText, counted, durationText } from "../units.ts";
@@ -63,36 +64,40 @@ export const uploadCommand: PixlCommand<Args, Options> = {
     joinAccess(configAccess(config), databaseAccess(config), await destinationAccess(config, connections), {
       read: what === "images" ? foldersOf(dirs, config.imageDir) : [config.exportDir],
     }),
-  async run(context, [what, dirs], options) {
-    const { config, screen, signal, json, print } = context;
-    checkOptions(what, dirs, options);
-    await using open = await openLedger(config, signal);
-    const { project } = options;
-    if (project !== undefined && await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
-      throw new ConfigError([`The ledger knows no project '${project}': 'pixl status' lists those it knows`]);
-    }
-    await using destination = await openUpload(config, options, open.ledger, signal);
-    if (options.dryRun) return await explain(context, open.ledger, destination, what, dirs, options);
-    using phase = screen.phase(`upload ${what}`, 0, "files");
-    const task: UploadTaskOptions = {
-      signal,
-      ...(project === undefined ? {} : { projectSlug: project }),
-      concurrency: options.connections,
-      onFile: () => phase.advance(),
-      onProgress: ({ files, bytes, bytesPerSecond, secondsLeft }) => {
-        if (!options.watch) phase.total(files[1]);
-        const left = secondsLeft === undefined ? "" : `, ${durationText(secondsLeft)} left`;
-        phase.note(`${bytesText(bytes[0])} of ${bytesText(bytes[1])}, ${bytesText(bytesPerSecond)}/s${left}`);
-      },
-    };
-    const result = await upload(context, open.ledger, destination, what, dirs, options, task);
-    phase.done(`${result.sent} sent (${result.bytes} bytes), ${result.verified} verified at ${destination.name}`);
-    if (json) print({ what, destination: destination.name, ...result });
-    for (const { path, reason } of result.failed) screen.line(`  ${path}: ${reason}`);
-    if (options.watch) stopped(signal);
-    check(result);
+  run: (context, [what, dirs], options) => {
+    const work = () => run(context, what, dirs, options);
+    return options.watch ? asService(context.signal, work) : work();
   },
 };
+
+async function run(context: Context, what: Args[0], dirs: Args[1], options: Options): Promise<void> {
+  const { config, screen, signal, json, print } = context;
+  checkOptions(what, dirs, options);
+  await using open = await openLedger(config, signal);
+  const { project } = options;
+  if (project !== undefined && await open.ledger.findExtract(project, undefined, { signal }) === undefined) {
+    throw new ProjectUnknownError(project);
+  }
+  await using destination = await openUpload(config, options, open.ledger, signal);
+  if (options.dryRun) return await explain(context, open.ledger, destination, what, dirs, options);
+  using phase = screen.phase(`upload ${what}`, 0, "files");
+  const task: UploadTaskOptions = {
+    signal,
+    ...(project === undefined ? {} : { projectSlug: project }),
+    concurrency: options.connections,
+    onFile: () => phase.advance(),
+    onProgress: ({ files, bytes, bytesPerSecond, secondsLeft }) => {
+      if (!options.watch) phase.total(files[1]);
+      const left = secondsLeft === undefined ? "" : `, ${durationText(secondsLeft)} left`;
+      phase.note(`${bytesText(bytes[0])} of ${bytesText(bytes[1])}, ${bytesText(bytesPerSecond)}/s${left}`);
+    },
+  };
+  const result = await upload(context, open.ledger, destination, what, dirs, options, task);
+  phase.done(`${result.sent} sent (${result.bytes} bytes), ${result.verified} verified at ${destination.name}`);
+  if (json) print({ what, destination: destination.name, ...result });
+  for (const { path, reason } of result.failed) screen.line(`  ${path}: ${reason}`);
+  check(result);
+}
 
 async function upload(
   { config, screen }: Context,
@@ -168,11 +173,6 @@ function checkOptions(what: Args[0], dirs: Args[1], { replace, watch, dryRun }: 
   if (what === "images" && replace) problems.push("--replace is for parquet: a study's zip is sent once");
   if (watch && dryRun) problems.push("--watch and --dry-run are both given: keep one");
   if (problems.length > 0) throw new ConfigError(problems);
-}
-
-/** SIGTERM is how a service that watches is ended in good order; Ctrl-C is told as such. */
-function stopped(signal: AbortSignal): void {
-  if (signal.reason instanceof Interrupted && signal.reason.by === "SIGINT") throw signal.reason;
 }
 
 function check({ failed }: UploadResult): void {
