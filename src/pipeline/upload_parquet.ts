@@ -93,8 +93,10 @@ export async function planParquet(
   const files: FileToSend[] = [];
   const manifests: ManifestToSend[] = [];
   const failed: Unsendable[] = [];
-  for (const { projectSlug, timeSlug } of await latestExports(exportDir, options.projectSlug)) {
+  for (const projectSlug of await projectsIn(exportDir, options.projectSlug)) {
     try {
+      const timeSlug = await latestOf(join(exportDir, projectSlug));
+      if (timeSlug === undefined) continue;
       const extract = await ledger.findExtract(projectSlug, timeSlug, options.signal && { signal: options.signal });
       if (extract === undefined) throw new NotPopulatedError(join(exportDir, projectSlug, "all_extracts", timeSlug));
       const parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
@@ -104,8 +106,12 @@ export async function planParquet(
     } catch (error) {
       // One project's export does not hold up the others.
       if (!(error instanceof NotPopulatedError || error instanceof ExportError)) throw error;
-      failed.push({ path: `${projectSlug}/${timeSlug}/parquet`, reason: error.message });
+      failed.push({ path: projectSlug, reason: error.message });
     }
+  }
+  if (files.length === 0 && failed.length === 0) {
+    const what = options.projectSlug === undefined ? "an export" : `an export of '${options.projectSlug}'`;
+    throw new ExportError("not-exported", `Cannot find ${what} in '${exportDir}': run 'pixl export' first`);
   }
   return { files, manifests, failed };
 }
@@ -180,45 +186,28 @@ function folderOf(path: string): string {
   return path.split("/").slice(0, 3).join("/");
 }
 
-interface LatestExport {
-  readonly projectSlug: string;
-  readonly timeSlug: string;
-}
-
-/** Each project's extract that `latest` points at. */
-async function latestExports(exportDir: string, only: string | undefined): Promise<LatestExport[]> {
-  const found: LatestExport[] = [];
+/** Names of the folders of projects; none if there are no exports yet. */
+async function projectsIn(exportDir: string, only: string | undefined): Promise<string[]> {
   try {
-    for await (const { name, isDirectory } of Deno.readDir(exportDir)) {
-      if (!isDirectory || (only !== undefined && name !== only)) continue;
-      const timeSlug = await latestOf(join(exportDir, name));
-      if (timeSlug !== undefined) found.push({ projectSlug: name, timeSlug });
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) {
-      throw new ExportError(
-        "export-dir-refused",
-        `Cannot list '${exportDir}': it must be a folder that this user, and Deno, can read`,
-        {
-          cause: error,
-        },
-      );
-    }
+    const entries = await Array.fromAsync(Deno.readDir(exportDir));
+    return entries.filter(({ name, isDirectory }) => isDirectory && (only === undefined || name === only))
+      .map(({ name }) => name).sort();
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    const message = `Cannot list '${exportDir}': it must be a folder that this user, and Deno, can read`;
+    throw new ExportError("export-dir-refused", message, { cause });
   }
-  if (found.length === 0) {
-    const what = only === undefined ? "an export" : `an export of '${only}'`;
-    throw new ExportError("not-exported", `Cannot find ${what} in '${exportDir}': run 'pixl export' first`);
-  }
-  return found.sort((a, b) => a.projectSlug < b.projectSlug ? -1 : 1);
 }
 
+/** The time of the extract that `latest` points at, `undefined` if there is none yet. */
 async function latestOf(projectDir: string): Promise<string | undefined> {
   const link = join(projectDir, "latest");
   try {
     if ((await Deno.lstat(link)).isSymlink) return (await Deno.readLink(link)).split("/").at(-1);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    const message = `Cannot read '${link}': this user, and Deno, must be able to`;
+    throw new ExportError("export-dir-refused", message, { cause: error });
   }
   throw new ExportError("latest-not-a-link", `Cannot send '${link}': it must be a symbolic link, move it away`);
 }

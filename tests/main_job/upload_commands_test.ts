@@ -108,7 +108,7 @@ Deno.test("pixl upload images DIR… sends zips of done studies, names the other
   assertStringIncludes(run.stderr, "the ledger knows no study of such a pseudonym");
   assertNotMatch(run.stderr + run.stdout, /nobody/);
   assertEquals((await listFiles(share)).filter((path) => path.endsWith(".zip")).length, STUDIES - 1);
-  assertEquals((await pixl(["upload", "images", join(site.dir, "nothing")], { ...site, env })).code, 5);
+  assertEquals((await pixl(["upload", "images", join(site.dir, "nothing")], { ...site, env })).code, 3);
   assertEquals((await pixl(["upload", "parquet", one], { ...site, env })).code, 2);
 
   await Deno.rename(share, `${share}-unmounted`);
