@@ -1,3 +1,4 @@
+import { httpRequest } from "../pipeline/http_request.ts";
 import { netHost } from "./access.ts";
 import { ConfigError, HandlerError } from "./errors.ts";
 
@@ -57,13 +58,8 @@ const PATIENCE_MS = 5_000;
  */
 export async function tryHandler(url: URL, signal: AbortSignal): Promise<number> {
   try {
-    const response = await fetch(url, {
-      method: "OPTIONS",
-      redirect: "manual",
-      signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
-    });
-    await response.body?.cancel();
-    return response.status;
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+    return (await httpRequest(url, { method: "OPTIONS", signal: patience })).status;
   } catch (cause) {
     signal.throwIfAborted();
     throw new HandlerError(hostAndPort(url), { cause });

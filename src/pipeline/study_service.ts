@@ -1,5 +1,5 @@
 import type { HandlerContext, Outcome, StudyMessage } from "../queue/mod.ts";
-import { postJson, type Reply } from "./post_json.ts";
+import { httpRequest, type Reply } from "./http_request.ts";
 
 /** What a service made of a study: its reply, or what should become of the message instead. */
 export type Answer = { readonly kind: "done"; readonly reply: unknown } | Exclude<Outcome, { kind: "done" }>;
@@ -31,7 +31,7 @@ export function httpStudyService(url: URL): StudyService {
       ...(traceparent === undefined ? {} : { traceparent }),
     };
     try {
-      return answerOf(await postJson(url, message, { headers, signal }));
+      return answerOf(await httpRequest(url, { method: "POST", json: message, headers, signal }));
     } catch (error) {
       if (signal.aborted) throw error;
       return { kind: "retry", reason: "the service did not answer" };

@@ -143,7 +143,10 @@ testWith(["rabbitmq", "postgresql", "proftpd"], "pixl doctor tries every service
     ["destination", true],
     ["export folder", true],
     ["image folder", true],
+    ["all settings", true],
   ]);
+  const conflict = await pixl(["doctor", "--json"], { ...site, env: { ...site.env, PIXL_DB_TLS: "verify" } });
+  assertStringIncludes(conflict.stdout, "name the database's authority too");
 });
 
 Deno.test("pixl doctor tries what is configured, also where the rest is missing, and the handlers it is given", async () => {

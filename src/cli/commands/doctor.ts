@@ -90,6 +90,14 @@ const CHECKS: readonly Check[] = [
   },
 ];
 
+/** What only shows where the settings of several services are read at once, as commands do. */
+const TOGETHER: Check = {
+  name: "all settings",
+  needs: { database: true, broker: true, destination: true },
+  access: () => ({}),
+  run: () => Promise.resolve("fit together"),
+};
+
 /** `pixl doctor`: tries every service and folder, and says what to mend. */
 export const doctorCommand: PixlCommand<readonly [], Options> = {
   define: (program) =>
@@ -115,13 +123,16 @@ export const doctorCommand: PixlCommand<readonly [], Options> = {
   async run({ screen, signal, json, print }, _, { handler }) {
     const results: { check: string; ok: boolean; detail: string }[] = [];
     let failure: PixlError | undefined;
-    for (const { name, needs, run } of [...CHECKS, ...handlerChecks(handler)]) {
+    let isConfigured = true;
+    for (const { name, needs, run } of [...CHECKS, ...handlerChecks(handler), TOGETHER]) {
+      if (name === TOGETHER.name && !isConfigured) continue; // it would only say so again
       try {
         const config = readConfig(openSettings(".env"), needs);
         results.push({ check: name, ok: true, detail: await run(config, signal) });
       } catch (error) {
         if (!(error instanceof PixlError)) throw error;
         failure ??= error;
+        isConfigured &&= !(error instanceof ConfigError);
         results.push({ check: name, ok: false, detail: error.message });
       }
     }

@@ -12,28 +12,33 @@ export interface Reply {
 /** A reply is read up to so many bytes; a radiology report has a few thousand. */
 const MAX_REPLY_BYTES = 16 << 20;
 
+/** What is asked. */
+export interface HttpRequest {
+  readonly method: "POST" | "OPTIONS";
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON; nothing if `undefined`. */
+  readonly json?: unknown;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+}
+
 /**
- * Sends JSON by POST. Follows no redirect and uses no proxy: Deno's `fetch` sends through the proxy that `HTTP_PROXY` names whatever the permissions
+ * Asks over HTTP. Follows no redirect and uses no proxy: Deno's `fetch` sends through the proxy that `HTTP_PROXY` names whatever the permissions
  * are, and a study must reach nobody but the host that was named.
  *
  * @param url Where to.
- * @param value What is sent.
- * @param options Further headers, and the signal that ends it.
+ * @param options What.
  * @returns The reply, read to its end.
  * @throws What the network throws, and `RangeError` if the reply is too long.
  */
-export async function postJson(
-  url: URL,
-  value: unknown,
-  options: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
-): Promise<Reply> {
-  const body = new TextEncoder().encode(JSON.stringify(value));
+export async function httpRequest(url: URL, { method, headers, json, signal }: HttpRequest): Promise<Reply> {
+  const body = json === undefined ? undefined : new TextEncoder().encode(JSON.stringify(json));
   const { promise, resolve, reject } = Promise.withResolvers<Reply>();
   const request = (url.protocol === "https:" ? requestHttps : requestHttp)(url, {
-    method: "POST",
+    method,
     agent: false,
-    headers: { ...options.headers, "content-type": "application/json", "content-length": body.length },
-    signal: options.signal,
+    headers: { ...headers, ...(body && { "content-type": "application/json", "content-length": body.length }) },
+    signal,
   }, (response) => {
     const decoder = new TextDecoder();
     let [text, bytes] = ["", 0];
