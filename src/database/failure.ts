@@ -57,7 +57,7 @@ export function databaseErrorCode(error: unknown): DatabaseErrorCode {
   if (typeof code !== "string") return error instanceof RangeError ? "value-refused" : "database-failed";
   const named = NAMED[code];
   if (named !== undefined) return named;
-  if (/^E[A-Z]+$/.test(code)) return "database-unreachable";
+  if (/^E(?!RR_)[A-Z_]+$/.test(code)) return "database-unreachable";
   if (/^(ERR_TLS_|ERR_SSL_|CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_)/.test(code)) return "database-refused";
   return STATES.find(([start]) => code.startsWith(start))?.[1] ?? "database-failed";
 }

@@ -244,7 +244,11 @@ export class Consumer implements AsyncDisposable {
     if (delivery.attempt > this.#options.maxAttempts) {
       return {
         message,
-        outcome: { kind: "discard", reason: `its consumers died with it, attempt ${delivery.attempt}` },
+        outcome: {
+          kind: "discard",
+          reason:
+            `attempt ${delivery.attempt} of ${this.#options.maxAttempts}: its consumers died with it, or fewer are allowed than before`,
+        },
       };
     }
     return { message, outcome: await this.#calls.call(message, delivery) };

@@ -6,6 +6,9 @@ const [NEXT_FREE, RATE] = [0, 1];
 /** Longest piece that is sent at once, in bytes; see {@linkcode Pace.pieceBytes}. */
 const MAX_PIECE_BYTES = 256 * 1024;
 
+/** Everybody together is never booked so far ahead, in microseconds, unless the clock was set back: as each takes a quarter of a second at most. */
+const MAX_AHEAD_US = 60_000_000n;
+
 /**
  * A limit on bytes a second that all transfers share which are given the same one, in workers too: its state is shared memory.
  *
@@ -51,14 +54,23 @@ export class Pace {
     return Math.min(MAX_PIECE_BYTES, Math.ceil(this.maxBytesPerSecond / 4));
   }
 
-  /** Waits until so many bytes may be sent. @param bytes How many. @param options `signal`: ends the waiting. */
+  /**
+   * Waits until so many bytes may be sent.
+   *
+   * @param bytes How many, {@linkcode pieceBytes} at most.
+   * @param options `signal`: ends the waiting.
+   * @throws {RangeError} If they are more.
+   */
   async take(bytes: number, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    // Microseconds on a clock that all workers share; each performance.now() begins at a time of its own.
-    const now = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1_000));
+    if (bytes > this.pieceBytes) {
+      throw new RangeError(`Cannot take ${bytes} bytes at once: take ${this.pieceBytes} at most`);
+    }
+    // The one clock that all workers share: performance.now() counts from a time of each one's own, which a clock that is set moves between them.
+    const now = BigInt(Date.now()) * 1_000n;
     const needed = BigInt(Math.ceil((bytes * 1e6) / this.maxBytesPerSecond));
     for (;;) {
       const free = Atomics.load(this.#cells, NEXT_FREE);
-      const start = free > now ? free : now;
+      const start = free > now && free < now + MAX_AHEAD_US ? free : now;
       if (Atomics.compareExchange(this.#cells, NEXT_FREE, free, start + needed) !== free) continue;
       const waitMs = Number(start - now) / 1_000;
       if (waitMs > 0) await delay(waitMs, options);

@@ -124,7 +124,7 @@ Deno.test("consume() does not touch a message again whose consumers died with it
   broker.add(study());
   for (const entry of broker.ready) entry.attempt = 4;
   const log = await run(broker, always({ kind: "done" }), { maxAttempts: 3 });
-  assertEquals(log, ["dead: its consumers died with it, attempt 4"]);
+  assertEquals(log, ["dead: attempt 4 of 3: its consumers died with it, or fewer are allowed than before"]);
 });
 
 Deno.test("consume() hands back a message whose answer was not accepted", async () => {

@@ -1,5 +1,6 @@
 import { assertEquals, assertGreater, assertLess, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { DirectoryDestination, Pace } from "../../src/upload/mod.ts";
+import { FakeTime } from "../support/fake_time.ts";
 import { FolderBench } from "./workbench.ts";
 
 Deno.test("Pace.take() keeps one limit for all that share its memory", async () => {
@@ -28,12 +29,37 @@ Deno.test("Pace.take() saves nothing up while nobody sends", async () => {
 
 Deno.test("Pace.take() can be aborted", async () => {
   const pace = new Pace(1_000);
-  await pace.take(100_000);
+  await pace.take(250);
   const reason = new Error("enough");
 
   const error = await assertRejects(() => pace.take(1, { signal: AbortSignal.abort(reason) }));
 
   assertStrictEquals(error, reason);
+});
+
+Deno.test("Pace.take() goes on where the clock is set back, and keeps the limit wherever it is set", async () => {
+  const pace = new Pace(1_000_000);
+  using time = new FakeTime();
+  const realNow = Date.now;
+  try {
+    for (const noon of ["2026-03-01T12:00:00Z", "2026-03-01T11:00:00Z", "2026-03-02T12:00:00Z"]) {
+      const start = Date.parse(noon) - time.clock();
+      Date.now = () => start + time.clock();
+      await pace.take(250_000); // at once
+      let taken = false;
+      const second = pace.take(1).then(() => taken = true);
+      await time.advance(249);
+      assertEquals(taken, false, noon);
+      await time.advance(1);
+      await second;
+    }
+  } finally {
+    Date.now = realNow;
+  }
+});
+
+Deno.test("Pace.take() refuses more than a piece, which nobody could stop waiting for", async () => {
+  await assertRejects(() => new Pace(1_000).take(251), RangeError, "250 at most");
 });
 
 for (const rate of [0, 999, 1.5e3 + 0.5, NaN, Infinity, -1]) {

@@ -92,7 +92,7 @@ export class Confirms {
   /**
    * Waits until a message may be sent: connected, not blocked, and what was written before is on its way.
    *
-   * @param timeoutMs Most milliseconds.
+   * @param timeoutMs Most milliseconds; one if it is over.
    * @throws {QueueError} `broker-unreachable` after that time, `closed`; the signal's reason.
    */
   async ready(timeoutMs: number, { signal }: Abortable = {}): Promise<ConfirmChannel> {
@@ -100,7 +100,7 @@ export class Confirms {
     const signals = [patience.signal, this.#connection.closing, ...(signal === undefined ? [] : [signal])];
     const ended = AbortSignal.any(signals);
     try {
-      return await deadline(this.#usableUntil(ended), timeoutMs, { signal: ended });
+      return await deadline(this.#usableUntil(ended), Math.max(1, timeoutMs), { signal: ended });
     } catch (error) {
       if (ended.aborted) throw ended.reason;
       throw silence(timeoutMs, this.#connection, error);
