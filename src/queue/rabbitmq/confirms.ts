@@ -23,13 +23,21 @@ export interface Sent {
   giveUp(reason: unknown): void;
 }
 
+/** How long somebody waits. */
+export interface Patience {
+  /** Most milliseconds. */
+  readonly timeoutMs: number;
+  /** Whether a broker that is short of memory or disk, and says so, is given all the time that it needs. @default {false} */
+  readonly bearsAlarm?: boolean;
+}
+
 /** A message whose confirmation is awaited. */
 class Pending implements Sent {
   readonly confirmed: Promise<void>;
   readonly messageId: string;
   readonly queue: string;
-  /** Most milliseconds that it may take, and the time at which they are over, as by `performance.now()`. */
-  readonly timeoutMs: number;
+  /** How long it may take, and when that time is over, as by `performance.now()`. */
+  readonly patience: Patience;
   readonly until: number;
   /** RabbitMQ gave it back, and will confirm it all the same. */
   returned = false;
@@ -37,11 +45,11 @@ class Pending implements Sent {
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;
 
-  constructor(messageId: string, queue: string, timeoutMs: number, forget: (pending: Pending) => void) {
+  constructor(messageId: string, queue: string, patience: Patience, forget: (pending: Pending) => void) {
     this.messageId = messageId;
     this.queue = queue;
-    this.timeoutMs = timeoutMs;
-    this.until = performance.now() + timeoutMs;
+    this.patience = patience;
+    this.until = performance.now() + patience.timeoutMs;
     this.#forget = forget;
     ({ promise: this.confirmed, resolve: this.#resolve, reject: this.#reject } = Promise.withResolvers<void>());
   }
@@ -92,20 +100,32 @@ export class Confirms {
   /**
    * Waits until a message may be sent: connected, not blocked, and what was written before is on its way.
    *
-   * @param timeoutMs Most milliseconds; one if it is over.
+   * @param patience How long, one millisecond at least.
    * @throws {QueueError} `broker-unreachable` after that time, `closed`; the signal's reason.
    */
-  async ready(timeoutMs: number, { signal }: Abortable = {}): Promise<ConfirmChannel> {
-    const patience = new AbortController();
-    const signals = [patience.signal, this.#connection.closing, ...(signal === undefined ? [] : [signal])];
+  async ready(patience: Patience, { signal }: Abortable = {}): Promise<ConfirmChannel> {
+    for (;;) {
+      try {
+        return await this.#readyWithin(Math.max(1, patience.timeoutMs), { ...(signal && { signal }) });
+      } catch (error) {
+        if (!(patience.bearsAlarm && this.#connection.blocked)) throw error;
+        signal?.throwIfAborted();
+        this.#connection.closing.throwIfAborted();
+      }
+    }
+  }
+
+  async #readyWithin(timeoutMs: number, { signal }: Abortable): Promise<ConfirmChannel> {
+    const over = new AbortController();
+    const signals = [over.signal, this.#connection.closing, ...(signal === undefined ? [] : [signal])];
     const ended = AbortSignal.any(signals);
     try {
-      return await deadline(this.#usableUntil(ended), Math.max(1, timeoutMs), { signal: ended });
+      return await deadline(this.#usableUntil(ended), timeoutMs, { signal: ended });
     } catch (error) {
       if (ended.aborted) throw ended.reason;
       throw silence(timeoutMs, this.#connection, error);
     } finally {
-      patience.abort();
+      over.abort();
     }
   }
 
@@ -115,13 +135,13 @@ export class Confirms {
    * @param channel From {@linkcode ready}.
    * @param queue A queue of RabbitMQ.
    * @param letter The message.
-   * @param timeoutMs Time allowed for the confirmation.
+   * @param patience Time allowed for the confirmation.
    */
-  send(channel: ConfirmChannel, queue: string, letter: Letter, timeoutMs: number): Sent {
+  send(channel: ConfirmChannel, queue: string, letter: Letter, patience: Patience): Sent {
     const { messageId, body, properties } = letter;
-    const pending = new Pending(messageId, queue, timeoutMs, this.#forget);
+    const pending = new Pending(messageId, queue, patience, this.#forget);
     this.#pending.add(pending);
-    this.#watch(timeoutMs);
+    this.#watch(patience.timeoutMs);
     try {
       const options = { contentType: "application/json", ...properties, messageId, persistent: true, mandatory: true };
       const content = Buffer.from(body.buffer, body.byteOffset, body.length);
@@ -200,8 +220,10 @@ export class Confirms {
     const now = performance.now();
     let next = Infinity;
     for (const pending of this.#pending) {
-      if (pending.until <= now) pending.giveUp(silence(pending.timeoutMs, this.#connection));
-      else next = Math.min(next, pending.until);
+      const { timeoutMs, bearsAlarm } = pending.patience;
+      if (pending.until > now) next = Math.min(next, pending.until);
+      else if (bearsAlarm && this.#connection.blocked) next = Math.min(next, now + timeoutMs);
+      else pending.giveUp(silence(timeoutMs, this.#connection));
     }
     if (next < Infinity) this.#watch(next - now);
   }

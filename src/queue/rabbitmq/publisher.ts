@@ -1,7 +1,7 @@
 import { abortable, delay } from "@std/async";
 import type { Abortable, OutgoingMessage, PublishOptions } from "../broker.ts";
 import { PublishError, QueueError } from "../errors.ts";
-import { Confirms, type Letter, type Sent } from "./confirms.ts";
+import { Confirms, type Letter, type Patience, type Sent } from "./confirms.ts";
 import { checkTime } from "../check_time.ts";
 import type { Connection } from "./connection.ts";
 import { propertiesOf } from "./properties.ts";
@@ -105,7 +105,7 @@ export class Publisher {
       }
       const channel = this.#confirms.usable;
       if (channel === undefined || !window.tryEnter(body.length)) return launchLater(letter);
-      follow(letter, performance.now() + timeoutMs, this.#confirms.send(channel, queue, letter, timeoutMs));
+      follow(letter, performance.now() + timeoutMs, this.#confirms.send(channel, queue, letter, { timeoutMs }));
       return undefined;
     };
 
@@ -133,13 +133,19 @@ export class Publisher {
    *
    * @param queue A queue of RabbitMQ.
    * @param letter The message.
-   * @param options Ends the wait until it can be sent.
+   * @param options `signal` ends the wait until it can be sent; `bearsAlarm` as in {@linkcode Patience}.
    * @throws The signal's reason.
    * @throws {PublishError} If it was not confirmed.
    */
-  async send(queue: string, letter: Letter, options: Abortable = {}): Promise<void> {
+  async send(
+    queue: string,
+    letter: Letter,
+    { bearsAlarm = false, ...options }: Abortable & Pick<Patience, "bearsAlarm"> = {},
+  ): Promise<void> {
     try {
-      const sent = await this.#launch(queue, letter, performance.now() + TIMEOUT_MS, options);
+      const patience = { timeoutMs: TIMEOUT_MS, bearsAlarm };
+      const channel = this.#confirms.usable ?? await this.#confirms.ready(patience, options);
+      const sent = this.#confirms.send(channel, queue, letter, patience);
       await sent.confirmed;
     } catch (cause) {
       // It was not sent: afterwards nothing but the confirmation counts.
@@ -150,8 +156,8 @@ export class Publisher {
 
   /** Waits until the broker takes messages and sends one. */
   async #launch(queue: string, letter: Letter, until: number, abort: Abortable): Promise<Sent> {
-    const channel = this.#confirms.usable ?? await this.#confirms.ready(until - performance.now(), abort);
-    return this.#confirms.send(channel, queue, letter, until - performance.now());
+    const channel = this.#confirms.usable ?? await this.#confirms.ready(left(until), abort);
+    return this.#confirms.send(channel, queue, letter, left(until));
   }
 
   /** Sends a message again until it is confirmed, its time is over, or that cannot help. */
@@ -163,9 +169,9 @@ export class Publisher {
         const vain = error instanceof QueueError && error.code !== "broker-unreachable";
         if (vain || performance.now() + RETRY_PAUSE_MS >= until) throw error;
         await delay(RETRY_PAUSE_MS, abort);
-        const channel = this.#confirms.usable ?? await this.#confirms.ready(until - performance.now(), abort);
+        const channel = this.#confirms.usable ?? await this.#confirms.ready(left(until), abort);
         if (flight.over) throw error;
-        flight.sent = this.#confirms.send(channel, queue, letter, until - performance.now());
+        flight.sent = this.#confirms.send(channel, queue, letter, left(until));
       }
     }
   }
@@ -179,6 +185,10 @@ export class Publisher {
       throw error;
     }
   }
+}
+
+function left(until: number): Patience {
+  return { timeoutMs: until - performance.now() };
 }
 
 function giveUp(flights: Iterable<Flight>, reason: unknown): void {

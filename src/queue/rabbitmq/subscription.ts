@@ -241,7 +241,8 @@ export class RabbitmqSubscription implements Subscription {
       queue: this.#queue,
       session,
       settings: this.#connection.settings,
-      send: (queue, letter, options) => this.#publisher.send(queue, letter, options),
+      // Short of memory or disk it takes nothing for as long as that lasts. To give a message back then would be counted, and the work done again.
+      send: (queue, letter, options) => this.#publisher.send(queue, letter, { ...options, bearsAlarm: true }),
     });
     if (delivery.returned) return await delivery.countReturn().catch(() => giveBack(delivery));
     const [waiter] = this.#waiters;
