@@ -1,5 +1,5 @@
 import { isAbsolute } from "node:path";
-import { isLoopback } from "./addresses.ts";
+import { isLoopback } from "../loopback.ts";
 import { type ReadSetting, SettingsReader } from "./settings.ts";
 
 /** How a service proves who it is: by this authority, else by one of the system's; `false` for a connection in the clear. */

@@ -1,5 +1,6 @@
 import { getLogger } from "@logtape/logtape";
 import { type Database, type EmbeddedAssets, Ledger, migrate, openDatabase, SharedRate } from "../database/mod.ts";
+import { isLoopback } from "../loopback.ts";
 import { type Broker, PostgresBroker, RabbitmqBroker } from "../queue/mod.ts";
 import {
   type Destination,
@@ -9,7 +10,6 @@ import {
   FtpsPool,
   Pace,
 } from "../upload/mod.ts";
-import { isLoopback } from "./addresses.ts";
 import type { BrokerConfig, Config, FtpsConfig, TlsConfig } from "./config.ts";
 import { workerModule } from "./worker_module.ts";
 
@@ -74,10 +74,7 @@ export async function openBroker({ broker }: Config, database: Database, signal:
 export async function openRabbitmq(broker: BrokerConfig & { kind: "rabbitmq" }, signal: AbortSignal): Promise<Broker> {
   const { host, port, username, password, vhost, queueType, tls } = broker;
   warnOfClear("RABBITMQ_TLS", host, tls);
-  return await RabbitmqBroker.open(
-    { host, port, username, password, vhost, queueType, ...(tls === false ? {} : { tls }) },
-    { signal },
-  );
+  return await RabbitmqBroker.open({ host, port, username, password, vhost, queueType, tls }, { signal });
 }
 
 function warnOfClear(setting: string, host: string, tls: TlsConfig): void {

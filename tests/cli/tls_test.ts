@@ -1,10 +1,10 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { DatabaseError } from "@pixl/core/database";
-import { isLoopback } from "../../src/cli/addresses.ts";
 import { readConfig } from "../../src/cli/config.ts";
 import { ConfigError } from "../../src/cli/errors.ts";
 import { openConfiguredDatabase, openRabbitmq } from "../../src/cli/open.ts";
 import { makePki } from "../../src/demo/pki.ts";
+import { isLoopback } from "../../src/loopback.ts";
 import { pixl } from "../support/pixl.ts";
 import { freshDatabase, type PostgresAddress, startPostgres } from "../support/postgres.ts";
 import { testWith } from "../support/programs.ts";

@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import { QueueError, RabbitmqBroker, type RabbitmqOptions } from "@pixl/core/queue";
 import { makePki } from "../../src/demo/pki.ts";
+import { settingsOf } from "../../src/queue/rabbitmq/options.ts";
 import { isInstalled, testWith } from "../support/programs.ts";
 import { type RabbitmqServer, startRabbitmq } from "../support/rabbitmq.ts";
 import { messages, queueName, take } from "./broker_conformance.ts";
@@ -105,3 +106,12 @@ tlsTest("RabbitmqBroker.open() asks whether a port that cuts it off speaks TLS",
   assertEquals(error.code, "broker-unreachable");
   assertMatch(error.message, /whether it speaks TLS there/);
 });
+
+for (const [host, tls] of [["rabbitmq.example", {}], ["localhost", false], ["127.0.0.1", false]] as const) {
+  Deno.test(`settingsOf() takes ${tls ? "TLS" : "no TLS"} for granted at ${host}`, () => {
+    const login = { host, username: "pixl", password: "x" };
+    assertEquals([settingsOf(login).tls, settingsOf(login).port], [tls, tls ? 5671 : 5672]);
+    assertEquals(settingsOf({ ...login, tls: { servername: "mq" } }).tls, { servername: "mq" });
+    assertEquals(settingsOf({ ...login, tls: false }).port, 5672);
+  });
+}

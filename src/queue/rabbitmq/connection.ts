@@ -278,8 +278,7 @@ function connect(
     clientProperties: { connection_name: name },
     // amqplib only half-closes a socket, and a broker that hangs never closes its half. This ends them all, those just being opened too.
     signal,
-    ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-    ...(tls?.servername === undefined ? {} : { servername: tls.servername }),
+    ...tls,
     recovery: {
       initialDelay: 200,
       maxDelay: 2_000,
@@ -304,7 +303,7 @@ function connect(
     },
   };
   return amqp.connect({
-    protocol: tls === undefined ? "amqp" : "amqps",
+    protocol: tls === false ? "amqp" : "amqps",
     hostname: settings.host,
     port: settings.port,
     username: settings.username,

@@ -56,9 +56,7 @@ export function connectFailure(error: unknown, settings: Settings): QueueError {
     return new QueueError("broker-refused", `RabbitMQ at ${where} does not speak AMQP there: check the port`, cause);
   }
   // A port that speaks TLS cuts off whoever does not, as a server does that is starting up.
-  const perhaps = settings.tls === undefined && codeOf(error) === "ECONNRESET"
-    ? ", and whether it speaks TLS there"
-    : "";
+  const perhaps = settings.tls === false && codeOf(error) === "ECONNRESET" ? ", and whether it speaks TLS there" : "";
   return new QueueError(
     "broker-unreachable",
     `Cannot reach RabbitMQ at ${where} (${

@@ -1,3 +1,5 @@
+import { isLoopback } from "../../loopback.ts";
+
 /** How RabbitMQ's certificate is verified; see {@linkcode RabbitmqOptions.tls}. */
 export interface RabbitmqTls {
   /** Certificates of the authorities that are trusted, in PEM. @default {the system's} */
@@ -10,7 +12,7 @@ export interface RabbitmqTls {
 export interface RabbitmqOptions {
   /** Name or address. */
   readonly host: string;
-  /** AMQP port. @default {5672, with TLS 5671} */
+  /** AMQP port. @default {5671, without TLS 5672} */
   readonly port?: number;
   /** Who logs in. */
   readonly username: string;
@@ -18,8 +20,8 @@ export interface RabbitmqOptions {
   readonly password: string;
   /** Virtual host. @default {"/"} */
   readonly vhost?: string;
-  /** Encrypts the connection; the certificate is always verified. @default {no TLS} */
-  readonly tls?: RabbitmqTls;
+  /** Encrypts the connection; the certificate is always verified. `false`: studies are sent in the clear. @default {{}, on this host false} */
+  readonly tls?: RabbitmqTls | false;
   /** A connection is given up after two to three times so many seconds of silence. @default {10} */
   readonly heartbeatSeconds?: number;
   /** Time allowed for one attempt to connect, in milliseconds. @default {5_000} */
@@ -37,7 +39,7 @@ export interface RabbitmqOptions {
 }
 
 /** The options with every default filled in. */
-export type Settings = Required<Omit<RabbitmqOptions, "tls">> & Pick<RabbitmqOptions, "tls">;
+export type Settings = Required<RabbitmqOptions>;
 
 /**
  * Fills in the defaults.
@@ -47,6 +49,7 @@ export type Settings = Required<Omit<RabbitmqOptions, "tls">> & Pick<RabbitmqOpt
  * @throws {RangeError} If a number cannot be used.
  */
 export function settingsOf(options: RabbitmqOptions): Settings {
+  const { tls = isLoopback(options.host) ? false : {} } = options;
   const settings = {
     vhost: "/",
     queueType: "quorum" as const,
@@ -54,7 +57,8 @@ export function settingsOf(options: RabbitmqOptions): Settings {
     connectTimeoutMs: 5_000,
     maxDeliveries: 20,
     ...options,
-    port: options.port ?? (options.tls === undefined ? 5672 : 5671),
+    tls,
+    port: options.port ?? (tls === false ? 5672 : 5671),
   };
   checkWhole("port", settings.port, 1, 65_535);
   checkWhole("heartbeatSeconds", settings.heartbeatSeconds, 1, 60);
