@@ -12,6 +12,8 @@ export interface FileToSend {
   readonly path: string;
   /** Its SHA-256 in hex, where that is known already. */
   readonly sha256?: string;
+  /** SHA-256 in hex that it must have, else it is not sent. */
+  readonly expectedSha256?: string;
   /** Another file with this name is replaced. */
   readonly replace?: boolean;
   /** Tells the ledger that it is there. */

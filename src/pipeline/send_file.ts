@@ -29,6 +29,8 @@ export interface Sending {
   readonly source: string;
   /** Its path at the destination. */
   readonly path: string;
+  /** SHA-256 in hex that the file must have, else it is not sent. */
+  readonly expectedSha256?: string;
   /** Tells the ledger. */
   record(transfer: Transfer): Promise<void>;
 }
@@ -61,7 +63,7 @@ export async function sendFile(
 export async function trySendFile(
   ledger: Ledger,
   destination: Destination,
-  { source, path, record }: Sending,
+  { source, path, expectedSha256, record }: Sending,
   { signal, leaseMs = 15_000, ...options }: SendOptions = {},
 ): Promise<Receipt | undefined> {
   const call = signal === undefined ? {} : { signal };
@@ -82,6 +84,7 @@ export async function trySendFile(
     const before = await ledger.findTransfer(destination.name, path, call);
     const receipt = await destination.put(source, path, {
       ...options,
+      ...(expectedSha256 === undefined ? {} : { expectedSha256 }),
       partName: part.name,
       signal: AbortSignal.any([kept.lost, ...(signal ? [signal] : [])]),
       onPart: (record: PartRecord) =>

@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
-import { ExportError, ParquetExport, readManifest } from "../exports/mod.ts";
+import { ExportError, type Manifest, ParquetExport, readManifest } from "../exports/mod.ts";
 import type { Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
@@ -126,11 +126,12 @@ async function planExport(
   const extract = await ledger.findExtract(projectSlug, timeSlug, call);
   if (extract === undefined) throw new NotPopulatedError(dir);
   const sent = new Map<string, string>();
-  const toSend = (path: string, source: string, bytes: number, sha256?: string): FileToSend => ({
+  const toSend = (path: string, source: string, bytes: number, sha256?: string, expected?: string): FileToSend => ({
     projectSlug,
     source,
     bytes,
     ...(sha256 === undefined ? {} : { sha256 }),
+    ...(expected === undefined ? {} : { expectedSha256: expected }),
     path: `${projectSlug}/${timeSlug}/parquet/${path}`,
     replace,
     record: async (transfer) => {
@@ -149,19 +150,26 @@ async function planExport(
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   });
+  // What was damaged since is not to be there under a manifest that says otherwise.
+  const named = new Map((await manifestIn(dirname(beside)))?.files.map(({ path, sha256 }) => [path, sha256]));
   return {
-    files: files.map(({ path, source, bytes, sha256 }) => toSend(path, source, bytes, sha256)),
+    files: files.map(({ path, source, bytes, sha256 }) => toSend(path, source, bytes, sha256, named.get(path))),
     manifest: manifest && { ...toSend(MANIFEST, beside, manifest.size), sent },
     failed: [],
   };
 }
 
-/** Whether all that it names was sent, with that content: an export may be replaced meanwhile. */
-async function isTrue({ source, sent }: ManifestToSend): Promise<boolean> {
-  const manifest = await readManifest(dirname(source)).catch((error) => {
+/** The manifest in a folder, `undefined` if there is none that can be read. */
+async function manifestIn(dir: string): Promise<Manifest | undefined> {
+  return await readManifest(dir).catch((error) => {
     if (error instanceof ExportError) return undefined;
     throw error;
   });
+}
+
+/** Whether all that it names was sent, with that content: an export may be replaced meanwhile. */
+async function isTrue({ source, sent }: ManifestToSend): Promise<boolean> {
+  const manifest = await manifestIn(dirname(source));
   return manifest?.files.every(({ path, sha256 }) => sent.get(path) === sha256) === true;
 }
 

@@ -21,6 +21,8 @@ export interface PutOptions {
   readonly onProgress?: (bytes: number) => void;
   /** Whether another file with this name is replaced, one included that comes while this one is on its way. @default {false} */
   readonly replace?: boolean;
+  /** SHA-256 (hex) that the source must have: if it has another, nothing of it appears at the destination. */
+  readonly expectedSha256?: string;
   /** SHA-256 (hex) that the caller has on record for this name: spares reading the file back where a server has no hashes. */
   readonly knownSha256?: string;
   /**

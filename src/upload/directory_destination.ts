@@ -72,11 +72,11 @@ export class DirectoryDestination implements Destination {
     return await this.#guard(`write '${this.#local(path)}'`, options, async (signal) => {
       const { part, ...anew } = options;
       try {
-        return await this.#put(await SourceFile.open(source), remote, { ...options, signal });
+        return await this.#put(await SourceFile.open(source, options), remote, { ...options, signal });
       } catch (error) {
         // Something else was at the place of what an earlier attempt had left.
         if (part === undefined || !isOtherContent(error)) throw error;
-        return await this.#put(await SourceFile.open(source), remote, { ...anew, signal });
+        return await this.#put(await SourceFile.open(source, options), remote, { ...anew, signal });
       }
     });
   }

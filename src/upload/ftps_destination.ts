@@ -212,7 +212,7 @@ export class FtpsDestination implements Destination {
     remote: RemotePath,
     options: PutOptions & { readonly mayBeLeft: boolean; readonly signal: AbortSignal },
   ): Promise<Receipt> {
-    const source = await SourceFile.open(path);
+    const source = await SourceFile.open(path, options);
     return await this.#onConnection(
       options.signal,
       (connection) => putFile(connection, source, remote, { ...options, pace: this.#options.pace }),

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { type ChecksumKind, startChecksum } from "./checksum.ts";
-import type { PartRecord } from "./destination.ts";
+import type { PartRecord, PutOptions } from "./destination.ts";
 import { UploadError } from "./errors.ts";
 import type { Pace } from "./pace.ts";
 
@@ -36,14 +36,16 @@ export class SourceFile {
   readonly #path: string;
   readonly #state: string;
   readonly #version: string;
+  readonly #expectedSha256: string | undefined;
   #hash = createHash("sha256");
   #offset = 0;
   #sha256: string | undefined;
   #checksum: string | undefined;
   #failure: unknown;
 
-  private constructor(path: string, { state, version, bytes }: State) {
+  private constructor(path: string, { state, version, bytes }: State, expectedSha256: string | undefined) {
     this.#path = path;
+    this.#expectedSha256 = expectedSha256?.toLowerCase();
     this.#state = state;
     this.#version = version;
     this.bytes = bytes;
@@ -53,10 +55,11 @@ export class SourceFile {
    * Looks at a file.
    *
    * @param path Local path.
+   * @param options `expectedSha256` as in {@linkcode PutOptions}.
    * @throws {UploadError} `source-missing` if there is no regular file.
    */
-  static async open(path: string): Promise<SourceFile> {
-    return new SourceFile(path, await look(path));
+  static async open(path: string, { expectedSha256 }: Pick<PutOptions, "expectedSha256"> = {}): Promise<SourceFile> {
+    return new SourceFile(path, await look(path), expectedSha256);
   }
 
   /** SHA-256 in hex of what was read, once all of it was. */
@@ -120,10 +123,15 @@ export class SourceFile {
     return this.sha256;
   }
 
-  /** @throws {UploadError} `source-changed` if the file is not what it was when opened. */
+  /** @throws {UploadError} `source-changed` if the file is not what it was when opened, or what was read is not what was expected. */
   async assertUnchanged(): Promise<void> {
     const { state } = await look(this.#path);
     if (state !== this.#state) throw changed(this.#path);
+    if (this.#expectedSha256 === undefined || this.sha256 === this.#expectedSha256) return;
+    throw new UploadError(
+      "source-changed",
+      `Cannot upload '${this.#path}': it does not hold what was expected, by its SHA-256; make it again`,
+    );
   }
 
   async *#read({ onProgress, onPart, checksum, pace, signal }: ReadOptions = {}): AsyncGenerator<Uint8Array, void> {

@@ -15,7 +15,7 @@ export type ToWorker =
     readonly call: "put";
     readonly source: string;
     readonly path: string;
-    readonly options: Pick<PutOptions, "replace" | "knownSha256" | "part" | "partName">;
+    readonly options: Pick<PutOptions, "replace" | "expectedSha256" | "knownSha256" | "part" | "partName">;
   }
   | { readonly id: number; readonly call: "stat" | "list" | "remove"; readonly path: string }
   | { readonly id: number; readonly call: "rename"; readonly path: string; readonly to: string }

@@ -618,6 +618,7 @@ embeddedTest("Uploader.uploadExport() sends no manifest of an export that was re
   const { ledger, dir, slug, parquetExport, share } = place;
   await writeManifest(parquetExport);
   let replaced: Promise<string> | undefined;
+  let puts = 0;
   const replace = async () => {
     for (const path of ["omop/public/A.parquet", "radiology/radiology.parquet"]) {
       await Deno.writeFile(`${dir}/new`, randomBytes(500));
@@ -630,7 +631,7 @@ embeddedTest("Uploader.uploadExport() sends no manifest of an export that was re
       key === "put"
         ? async (source: string, path: string, options: PutOptions) => {
           const receipt = await share.put(source, path, options);
-          await (replaced ??= replace());
+          if (++puts === 2) await (replaced = replace());
           return receipt;
         }
         : key === "connections"
@@ -645,6 +646,23 @@ embeddedTest("Uploader.uploadExport() sends no manifest of an export that was re
   assert(!(await listFiles(`${dir}/share`)).includes(path));
   assertEquals((await new Uploader(ledger, share).uploadExport(parquetExport, { replace: true })).failed, []);
   assertEquals(await Deno.readTextFile(`${dir}/share/${path}`), await replaced);
+});
+
+embeddedTest("Uploader.uploadExport() sends nothing that was damaged since the manifest was written", async () => {
+  await using place = await site("damaged", 0);
+  const { ledger, dir, slug, parquetExport, share } = place;
+  await writeManifest(parquetExport);
+  const uploader = new Uploader(ledger, share);
+  assertEquals((await uploader.uploadExport(parquetExport)).failed, []);
+  const path = "radiology/radiology.parquet";
+  const sent = await Deno.readFile(`${parquetExport.dir}/${path}`);
+  await Deno.writeFile(`${parquetExport.dir}/${path}`, randomBytes(500));
+
+  const { failed } = await uploader.uploadExport(parquetExport, { replace: true });
+
+  const base = `${slug}/2023-12-07t14-08-58/parquet`;
+  assertEquals(failed.map((each) => each.path), [`${base}/${path}`]);
+  assertEquals(await Deno.readFile(`${dir}/share/${base}/${path}`), sent);
 });
 
 embeddedTest("uploadParquet() sends the other exports where one project's latest is no link", async () => {

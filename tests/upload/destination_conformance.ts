@@ -327,6 +327,22 @@ export function destinationConformance(
     });
   }
 
+  test("put() does not deliver a source of another hash than was expected, nor replaces a file by it", async (workbench) => {
+    const [content, there] = [randomBytes(1_000), randomBytes(1_000)];
+    const [path, expectedSha256] = [await workbench.file(content), await sha256(there)];
+    await workbench.plant("there.zip", there);
+    await using destination = await workbench.open();
+
+    await assertFails("source-changed", () => destination.put(path, "study.zip", { expectedSha256 }));
+    await assertFails("source-changed", () => destination.put(path, "there.zip", { expectedSha256, replace: true }));
+    const receipt = await destination.put(path, "right.zip", { expectedSha256: await sha256(content) });
+
+    assertEquals(receipt.bytes, 1_000);
+    assertEquals(await workbench.received("study.zip"), undefined);
+    await assertSameBytes(await workbench.received("there.zip"), there);
+    assertEquals(partsIn(workbench.files), []);
+  });
+
   test("put() does not deliver what arrived with another size", async (workbench) => {
     await using destination = await workbench.open();
     const path = await workbench.file(3 * MB);
