@@ -76,7 +76,7 @@ export async function checkProject(
         add("ledger", "missing", path, "run 'pixl upload images': it compares the file and records it");
       } else if (await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) === undefined) {
         add("local", "missing", path, "bring its zip, or ask for the study again");
-      }
+      } else add("dsh", "missing", path, "it was not sent yet: run 'pixl upload images'");
     } else if (state !== "exported") continue; // it is being asked for again
     else if (remote === undefined && record !== undefined) await addMissing(imageId, pseudo_study_uid, path);
     else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);

@@ -1,5 +1,5 @@
 import type { Ledger } from "../database/mod.ts";
-import { type Destination, UploadError, type UploadErrorCode } from "../upload/mod.ts";
+import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { type FileToSend, inTurn, type UploadPlan } from "./file_to_send.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
@@ -17,6 +17,8 @@ export interface UploadTaskOptions {
   readonly leaseMs?: number;
   /** Called after each file. */
   readonly onFile?: () => void;
+  /** Called for each file that is there, also where the task then fails. */
+  readonly onReceipt?: (receipt: Receipt) => void;
   /** Called as bytes go out. */
   readonly onProgress?: (progress: UploadProgress) => void;
 }
@@ -57,6 +59,7 @@ export async function sendFiles(
       });
       if (receipt === undefined) return false;
       tally.add(receipt);
+      options.onReceipt?.(receipt);
     } catch (error) {
       if (!isOfOneFile(error)) throw error;
       tally.fail(file.path, error);

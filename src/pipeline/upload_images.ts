@@ -4,7 +4,7 @@ import type { Destination } from "../upload/mod.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
 import type { UploadResult } from "./upload_result.ts";
-import { isWholeZip, type Zip } from "./zips.ts";
+import { isWholeZip, notWhole, type Zip } from "./zips.ts";
 
 /**
  * Sends the zip of every study that was imaged and not exported yet, as `<project>/<pseudonym>.zip`. A study counts as exported once its file was
@@ -90,10 +90,6 @@ export async function planZips(
       });}
   }
   return { files, failed, left };
-}
-
-function notWhole(source: string): string {
-  return `Cannot upload '${source}': it has no end as zips have, wait until it is written or have it made anew`;
 }
 
 function imageFile(ledger: Ledger, image: ImageToUpload, source: string, bytes: number): FileToSend {

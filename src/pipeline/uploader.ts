@@ -12,6 +12,7 @@ import {
 import { sendFile } from "./send_file.ts";
 import { uploadOneExport } from "./upload_parquet.ts";
 import type { UploadResult } from "./upload_result.ts";
+import { assertWholeZip } from "./zips.ts";
 
 /** How one thing is uploaded. */
 export type UploadOptions = Pick<PutOptions, "signal" | "onProgress" | "replace">;
@@ -42,7 +43,7 @@ export class Uploader {
    * @param pseudonym The study's; the ledger must say that it is done.
    * @param project The project's slug.
    * @param options Signal, progress, replacement.
-   * @throws {UploadError} `not-found` if the ledger has no such study that is done, else what the destination says.
+   * @throws {UploadError} `not-found` if the ledger has no such study that is done, `source-changed` if the zip has no end, else what the destination says.
    */
   async uploadImage(
     source: string | ReadableStream<Uint8Array>,
@@ -52,6 +53,7 @@ export class Uploader {
   ): Promise<Receipt> {
     const imageId = await this.#imageOf(pseudonym, project, options);
     return await this.#spooled(source, options, async (path) => {
+      await assertWholeZip(path);
       return await sendFile(this.#ledger, this.#destination, {
         source: path,
         path: `${project}/${pseudonym}.zip`,

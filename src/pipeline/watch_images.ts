@@ -40,7 +40,7 @@ export async function watchImages(
   options: WatchOptions & { readonly signal: AbortSignal },
 ): Promise<UploadResult> {
   const { signal, intervalMs = 5_000, onRound, onProblem, ...sending } = options;
-  let total = new UploadTally().result;
+  const total = new UploadTally();
   let before = new Map<string, string>();
   const told = new Set<string>();
   const tell = (problem: Unsendable) => {
@@ -72,7 +72,11 @@ export async function watchImages(
       return rest === undefined || --rest.left < 0;
     });
     if (files.length === 0) return;
-    const result = await sendFiles(ledger, destination, { files, failed: [] }, { ...sending, signal });
+    const result = await sendFiles(ledger, destination, { files, failed: [] }, {
+      ...sending,
+      signal,
+      onReceipt: (receipt) => total.add(receipt),
+    });
     for (const file of files) {
       const key = keyOf(file);
       const pause = Math.min(2 * (resting.get(key)?.pause ?? 0.5), MAX_PAUSE);
@@ -80,7 +84,6 @@ export async function watchImages(
       else resting.delete(key);
     }
     result.failed.forEach(tell);
-    total = UploadTally.sum(total, { ...result, failed: [] });
     onRound?.(result);
   };
   try {
@@ -97,7 +100,7 @@ export async function watchImages(
       await delay(pause * intervalMs, { signal });
     }
   } catch (error) {
-    if (signal.aborted) return total;
+    if (signal.aborted) return total.result;
     throw error;
   }
 }

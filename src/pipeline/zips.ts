@@ -37,6 +37,20 @@ export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
   return zips;
 }
 
+/** Why a zip cannot be sent that {@linkcode isWholeZip} is false of. */
+export function notWhole(source: string): string {
+  return `Cannot upload '${source}': it has no end as zips have, wait until it is written or have it made anew`;
+}
+
+/** @throws {UploadError} `source-changed` if a zip has no end, `source-missing` if it is not there. */
+export async function assertWholeZip(source: string): Promise<void> {
+  const { size: bytes } = await Deno.stat(source).catch((cause) => {
+    const message = `Cannot upload '${source}': check that it is there and may be read`;
+    throw new UploadError("source-missing", message, { cause });
+  });
+  if (!await isWholeZip({ source, bytes })) throw new UploadError("source-changed", notWhole(source));
+}
+
 /**
  * Whether a zip archive has its end, which writers write last (APPNOTE 4.3.16, "end of central directory record").
  *

@@ -303,6 +303,30 @@ embeddedTest("watchImages() waits for a database out of reach, and tells so once
   assertEquals([sent, problems], [1, ["ledger"]]);
 });
 
+embeddedTest("watchImages() counts what was sent in a look that failed later", async () => {
+  await using place = await site("counted", 3);
+  const { ledger, dir, share } = place;
+  const abort = new AbortController();
+  let puts = 0;
+  const failing = new Proxy(share, {
+    get: (target, name) =>
+      name === "put"
+        ? (source: string, path: string, options: PutOptions) =>
+          ++puts === 2
+            ? Promise.reject(new UploadError("unreachable", "Cannot reach it"))
+            : target.put(source, path, options)
+        : Reflect.get(target, name, target),
+  });
+
+  const { sent, verified } = await watchImages(ledger, [`${dir}/images`], failing, {
+    signal: abort.signal,
+    intervalMs: 5,
+    onRound: () => abort.abort(),
+  });
+
+  assertEquals([sent, verified], [3, 3]);
+});
+
 embeddedTest("watchImages() tells once of a zip that stays without its end", async () => {
   await using place = await site("half", 2);
   const { ledger, dir, slug, share, pseudonyms: [half = "", whole = ""] } = place;
@@ -550,6 +574,20 @@ embeddedTest("Uploader.uploadTags() sends those of studies that are done, and ta
   assertEquals(await listFiles(`${dir}/share`), []);
 });
 
+embeddedTest("Uploader.uploadImage() refuses what has no end as zips have", async () => {
+  await using place = await site("no-zip", 1);
+  const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
+  await Deno.writeFile(`${dir}/images/${pseudonym}.zip`, new Uint8Array(1_000));
+  const uploader = new Uploader(ledger, share);
+  const sources = [`${dir}/images/${pseudonym}.zip`, new Blob([new Uint8Array(1_000)]).stream()];
+  for (const source of sources) {
+    const error = await assertRejects(() => uploader.uploadImage(source, pseudonym, slug), UploadError, "no end");
+    assertEquals(error.code, "source-changed");
+  }
+  assertEquals(await listFiles(`${dir}/share`), []);
+  assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["done"]);
+});
+
 embeddedTest("Uploader.uploadImage() can be aborted while its stream gives nothing", async () => {
   await using place = await site("stalled", 1);
   const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
@@ -722,7 +760,9 @@ embeddedTest("checkProject() does not set back what arrives while it looks", asy
     imageDir: `${dir}/images`,
     repair: true,
   });
-  assertEquals(disagreements.filter(({ path }) => path.endsWith(".zip")), []);
+  const zips = disagreements.filter(({ path }) => path.endsWith(".zip"));
+  assertEquals(zips.map(({ side, problem, repaired }) => [side, problem, repaired]), [["dsh", "missing", false]]);
+  assertStringIncludes(zips[0]?.remedy ?? "", "not sent yet"); // as it was when it began to look
   assertEquals((await ledger.imagesOf([late])).map(({ state }) => state), ["exported"]);
 });
 
