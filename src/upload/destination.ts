@@ -85,7 +85,7 @@ export interface CallOptions {
  * its way then fails. Everything rejects with an {@linkcode UploadError} that says why and what to do, or with the signal's reason.
  */
 export interface Destination extends AsyncDisposable {
-  /** For people and logs: `host:port`, or a folder. */
+  /** For people, logs and the ledger: `host:port/base`, or a folder. */
   readonly name: string;
   /**
    * Brings a file to its destination. It appears there under its name only when it is whole and verified.

@@ -68,7 +68,7 @@ export class FtpsConnection {
       // The client has no time-out of its own while TLS is being negotiated after AUTH TLS.
       const access = connection.#client.access({ host, port, user, password, secure, secureOptions });
       await deadline(access, timeoutMs, signal ? { signal } : {});
-      connection.#features = await connection.#client.features();
+      connection.#features = await deadline(connection.#client.features(), timeoutMs, signal ? { signal } : {});
       // A transfer may take longer than firewalls remember an idle control connection.
       connection.#client.ftp.socket.setKeepAlive(true, KEEP_ALIVE_MS);
       return connection;
@@ -88,11 +88,17 @@ export class FtpsConnection {
     return this.#lostAnswers;
   }
 
-  /** Changes into a folder, making those on the way that are missing. @param folder Absolute. */
-  async enter(folder: string): Promise<void> {
-    if (this.#folder === folder) return; // a round trip that a thousand small files need not make
+  /**
+   * Changes into a folder, making those on the way that are missing.
+   *
+   * @param folder Absolute.
+   * @returns Whether it was there already, as far as it knows: a round trip that a thousand small files need not make.
+   */
+  async enter(folder: string): Promise<boolean> {
+    if (this.#folder === folder) return true;
     await this.#enter(folder);
     this.#folder = folder;
+    return false;
   }
 
   async #enter(folder: string): Promise<void> {
@@ -105,7 +111,7 @@ export class FtpsConnection {
     await this.#client.send(`CWD ${folder}`);
   }
 
-  /** Size in bytes of a file in the folder, `undefined` if it is not there. */
+  /** Size in bytes of a file, `undefined` if it is not there. @param name Absolute, or in the folder; so everywhere. */
   async size(name: string): Promise<number | undefined> {
     try {
       return await this.#client.size(name);
@@ -130,7 +136,7 @@ export class FtpsConnection {
   }
 
   /**
-   * Renames a file in the folder. Servers replace a file that has the new name.
+   * Renames a file. Servers replace a file that has the new name.
    *
    * @returns The size of what has the new name then.
    */
@@ -138,7 +144,10 @@ export class FtpsConnection {
     // Nothing may come between the first two: proftpd would refuse it. RNTO does nothing after an RNFR that was refused (503, RFC 959).
     const [renaming, renamed, size] = await this.#together(`RNFR ${from}`, `RNTO ${to}`, `SIZE ${to}`);
     const refusal = refusalIn(renaming) ?? refusalIn(renamed);
-    if (refusal !== undefined) throw refusal;
+    if (refusal !== undefined) {
+      this.#folder = undefined; // it may have been renamed
+      throw refusal;
+    }
     return sizeIn(size);
   }
 

@@ -19,7 +19,7 @@ const MAX_RETRY_DELAY_MS = 60_000;
  * session of the control connection as strict servers demand, and there is one connection: {@linkcode FtpsPool} has several.
  */
 export class FtpsDestination implements Destination {
-  /** `host:port`. */
+  /** `host:port`, and the base folder if that is not `/`. */
   readonly name: string;
   readonly #options: ReturnType<typeof checkFtpsOptions>;
   readonly #closing = new AbortController();

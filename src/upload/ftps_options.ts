@@ -28,9 +28,9 @@ export interface FtpsOptions {
   readonly pace?: Pace;
 }
 
-/** `host:port`, for people and as the ledger's key; an IPv6 address in brackets. */
-export function nameOf({ host, port }: Pick<FtpsOptions, "host" | "port">): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+/** `host:port/base`, for people and as the ledger's key: the same path in another base folder is another file. An IPv6 address is in brackets. */
+export function nameOf({ host, port, basePath = "" }: Pick<FtpsOptions, "host" | "port" | "basePath">): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}${basePath.replace(/\/+$/, "")}`;
 }
 
 /**

@@ -20,7 +20,7 @@ export interface FtpsPoolOptions extends FtpsOptions {
  * Files are put in the order in which they are asked for, as many at once as there are connections.
  */
 export class FtpsPool implements Destination {
-  /** `host:port`. */
+  /** `host:port`, and the base folder if that is not `/`. */
   readonly name: string;
   /** Most files that are put at once. */
   readonly connections: number;

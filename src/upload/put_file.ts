@@ -1,3 +1,4 @@
+import { FTPError } from "basic-ftp";
 import type { PutOptions, Receipt, Verification } from "./destination.ts";
 import { UploadError } from "./errors.ts";
 import { asUploadError } from "./ftp_errors.ts";
@@ -20,6 +21,9 @@ interface AttemptOptions extends PutOptions {
  * connection may still be writing it, and then has a file of its own. One that is continued is written at offsets (REST, not APPE), so that such a late
  * writer puts the same bytes in the same places.
  *
+ * The final name is always given with its folder, which somebody may rename while a connection is in it: what was in `project` is then in `done`, and
+ * a name alone would be looked for, and put, there.
+ *
  * FTP renames over what is there. So it is looked up right before; another program that renames between these two is not noticed.
  */
 export async function putFile(
@@ -28,14 +32,14 @@ export async function putFile(
   remote: RemotePath,
   options: AttemptOptions,
 ): Promise<Receipt> {
-  await connection.enter(remote.folder);
+  const wasThere = await connection.enter(remote.folder);
   let present: Receipt | undefined;
   let passive: Outlook["passive"];
   try {
     // What may be continued is read first, and a server does not wait that long on a port for data.
     const ahead = options.part === undefined
-      ? await connection.lookAhead(remote.name)
-      : { bytes: await connection.size(remote.name), passive: undefined };
+      ? await connection.lookAhead(remote.path)
+      : { bytes: await connection.size(remote.path), passive: undefined };
     present = ahead.bytes === undefined ? undefined : await findSame(connection, ahead.bytes, source, remote, options);
     passive = ahead.bytes === undefined ? ahead.passive : undefined;
   } catch (error) {
@@ -62,7 +66,7 @@ export async function putFile(
   };
   try {
     const verifiedBy = await storePart(connection, source, { ...remote, part: name }, told);
-    const [sent, taken] = await connection.sizes(name, remote.name);
+    const [sent, taken] = await connection.sizes(name, remote.path);
     expectSize(sent, source.bytes, remote.path);
     const rival = options.replace || taken === undefined
       ? undefined
@@ -78,7 +82,9 @@ export async function putFile(
     if (!connection.closed && !(isKnown && isInterruption(cause))) {
       await connection.remove(name).catch(() => {}); // the first error is the one to tell
     }
-    throw cause;
+    if (!(wasThere && cause instanceof FTPError && cause.code === 550)) throw cause;
+    const reason = `Cannot upload '${remote.path}': its folder may have been renamed meanwhile; try again`;
+    throw new UploadError("interrupted", reason, { cause });
   }
 }
 
@@ -136,12 +142,13 @@ async function removeLeft(
 /** @returns The size of what has the final name then. */
 async function rename(connection: FtpsConnection, part: string, remote: RemotePath): Promise<number | undefined> {
   try {
-    return await connection.rename(part, remote.name);
+    return await connection.rename(part, remote.path);
   } catch (error) {
-    if (connection.closed || await connection.size(part) !== undefined) throw error;
+    const path = `${remote.path.slice(0, -remote.name.length)}${part}`;
+    if (connection.closed || await connection.size(path) !== undefined) throw error;
     throw new UploadError(
       "interrupted",
-      `Cannot upload '${remote.path}': somebody has removed the unfinished file; try again`,
+      `Cannot upload '${remote.path}': somebody has moved or removed the unfinished file; try again`,
       { cause: error },
     );
   }
@@ -190,11 +197,11 @@ async function sameContent(
 ): Promise<Verification | undefined> {
   const sha256 = await source.hash(options.signal);
   await source.assertUnchanged();
-  const theirs = await connection.sha256(remote.name, source.bytes);
+  const theirs = await connection.sha256(remote.path, source.bytes);
   if (theirs !== undefined) return theirs === sha256 ? "sha256" : undefined;
   if (options.knownSha256?.toLowerCase() === sha256) return "record";
   // A crash after the rename leaves a file without a record: reading it back lets the next run find out.
-  return await connection.retrieveSha256(remote.name) === sha256 ? "retrieved" : undefined;
+  return await connection.retrieveSha256(remote.path) === sha256 ? "retrieved" : undefined;
 }
 
 function expectSize(size: number | undefined, bytes: number, path: string): void {

@@ -54,6 +54,20 @@ export function ftpsConformance(
       }
     });
 
+    test("put() finds its place again when somebody renames the folder that the connection is in", async (workbench) => {
+      await using destination = await workbench.open();
+      const [first, second] = [randomBytes(1_000), randomBytes(1_000)];
+      await destination.put(await workbench.file(first), "project/1.zip");
+      await Deno.rename(`${workbench.files}/project`, `${workbench.files}/done`);
+
+      await destination.put(await workbench.file(second), "project/2.zip");
+      await destination.put(await workbench.file(first), "project/1.zip");
+
+      await assertSameBytes(await workbench.received("project/2.zip"), second);
+      await assertSameBytes(await workbench.received("project/1.zip"), first);
+      assertEquals((await Array.fromAsync(Deno.readDir(`${workbench.files}/done`))).map(({ name }) => name), ["1.zip"]);
+    });
+
     test("open() says that the password is wrong, without showing it", async (workbench) => {
       const password = "PWSEED-wrong";
 

@@ -134,7 +134,7 @@ export interface Transfer {
   readonly extractId?: number;
   /** The study that it holds, if any. */
   readonly imageId?: number;
-  /** `host:port`. */
+  /** The destination's name. */
   readonly destination: string;
   /** Path there. */
   readonly path: string;
@@ -238,7 +238,7 @@ export interface StudyEvent {
 
 /** A file of a study that left. */
 export interface StudyTransfer {
-  /** `host:port`. */
+  /** The destination's name. */
   readonly destination: string;
   /** Path there. */
   readonly path: string;
@@ -266,7 +266,7 @@ export interface FailureCount {
 
 /** What of a project left for one destination on one day. */
 export interface SentCount {
-  /** `host:port`. */
+  /** The destination's name. */
   readonly destination: string;
   /** `YYYY-MM-DD`, in UTC. */
   readonly day: string;
