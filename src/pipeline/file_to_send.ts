@@ -16,6 +16,8 @@ export interface FileToSend {
   readonly expectedSha256?: string;
   /** Another file with this name is replaced. */
   readonly replace?: boolean;
+  /** Called right before it is sent. @throws {UploadError} If it is not any more what was to be sent. */
+  check?(): Promise<void>;
   /** Tells the ledger that it is there. */
   record(transfer: Transfer): Promise<void>;
 }

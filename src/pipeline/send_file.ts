@@ -31,6 +31,8 @@ export interface Sending {
   readonly path: string;
   /** SHA-256 in hex that the file must have, else it is not sent. */
   readonly expectedSha256?: string;
+  /** Called right before it is sent. @throws {UploadError} If it is not to be sent after all. */
+  check?(): Promise<void>;
   /** Tells the ledger. */
   record(transfer: Transfer): Promise<void>;
 }
@@ -63,7 +65,7 @@ export async function sendFile(
 export async function trySendFile(
   ledger: Ledger,
   destination: Destination,
-  { source, path, expectedSha256, record }: Sending,
+  { source, path, expectedSha256, check, record }: Sending,
   { signal, leaseMs = 15_000, ...options }: SendOptions = {},
 ): Promise<Receipt | undefined> {
   const call = signal === undefined ? {} : { signal };
@@ -81,6 +83,7 @@ export async function trySendFile(
   await using kept = keepLease(leaseMs, (call) => ledger.renewUpload(destination.name, path, lease, call));
   let isOver = false;
   try {
+    await check?.();
     const before = await ledger.findTransfer(destination.name, path, call);
     const receipt = await destination.put(source, path, {
       ...options,

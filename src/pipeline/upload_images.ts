@@ -4,7 +4,7 @@ import type { Destination } from "../upload/mod.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
 import type { UploadResult } from "./upload_result.ts";
-import { isWholeZip, notWhole, type Zip } from "./zips.ts";
+import { assertSameZip, isWholeZip, notWhole, type Zip, zipAt } from "./zips.ts";
 
 /**
  * Sends the zip of every study that was imaged and not exported yet, as `<project>/<pseudonym>.zip`. A study counts as exported once its file was
@@ -36,13 +36,13 @@ export async function planImages(
   const failed: Unsendable[] = [];
   const selection = { ...(signal && { signal }), ...(projectSlug === undefined ? {} : { projectSlug }) };
   for await (const image of ledger.imagesToUpload(selection)) {
-    const source = join(imageDir, `${image.pseudo_study_uid}.zip`);
-    const bytes = await Deno.stat(source).then(({ isFile, size }) => isFile ? size : undefined, () => undefined);
-    const file = imageFile(ledger, image, source, bytes ?? 0);
-    if (bytes === undefined) {
-      failed.push({ path: file.path, reason: `Cannot upload '${source}': check that it is there and may be read` });
-    } else if (await isWholeZip({ source, bytes })) files.push(file);
-    else failed.push({ path: file.path, reason: notWhole(source) });
+    const zip = await zipAt(imageDir, image.pseudo_study_uid);
+    const path = pathOf(image);
+    if (zip === undefined) {
+      const source = join(imageDir, `${image.pseudo_study_uid}.zip`);
+      failed.push({ path, reason: `Cannot upload '${source}': check that it is there and may be read` });
+    } else if (await isWholeZip(zip)) files.push(imageFile(ledger, image, zip));
+    else failed.push({ path, reason: notWhole(zip.source) });
   }
   return { files, failed };
 }
@@ -80,25 +80,28 @@ export async function planZips(
   for (const image of known) {
     const zip = zips.get(image.pseudo_study_uid);
     if (zip === undefined || projectSlug !== undefined && image.projectSlug !== projectSlug) continue;
-    const file = imageFile(ledger, image, zip.source, zip.bytes);
-    if (image.state === "done" && await isWholeZip(zip)) files.push(file);
-    else if (image.state === "done") failed.push({ path: file.path, reason: notWhole(zip.source) });
-    else if (image.state === "exported") left.push({ path: file.path, reason: "its study is exported already" });
-    else {failed.push({
-        path: file.path,
-        reason: `Cannot upload '${zip.source}': its study is ${image.state}, not done`,
-      });}
+    const path = pathOf(image);
+    if (image.state === "done" && await isWholeZip(zip)) files.push(imageFile(ledger, image, zip));
+    else if (image.state === "done") failed.push({ path, reason: notWhole(zip.source) });
+    else if (image.state === "exported") left.push({ path, reason: "its study is exported already" });
+    else failed.push({ path, reason: `Cannot upload '${zip.source}': its study is ${image.state}, not done` });
   }
   return { files, failed, left };
 }
 
-function imageFile(ledger: Ledger, image: ImageToUpload, source: string, bytes: number): FileToSend {
-  const { imageId, projectSlug, pseudo_study_uid } = image;
+function pathOf({ projectSlug, pseudo_study_uid }: ImageToUpload): string {
+  return `${projectSlug}/${pseudo_study_uid}.zip`;
+}
+
+function imageFile(ledger: Ledger, image: ImageToUpload, zip: Zip): FileToSend {
+  const { imageId, projectSlug } = image;
   return {
     projectSlug,
-    source,
-    bytes,
-    path: `${projectSlug}/${pseudo_study_uid}.zip`,
+    source: zip.source,
+    bytes: zip.bytes,
+    path: pathOf(image),
+    // Its turn may come hours later.
+    check: () => assertSameZip(zip),
     record: (transfer) => ledger.recordImageExported({ ...transfer, imageId }),
   };
 }

@@ -53,7 +53,7 @@ export class Uploader {
   ): Promise<Receipt> {
     const imageId = await this.#imageOf(pseudonym, project, options);
     return await this.#spooled(source, options, async (path) => {
-      await assertWholeZip(path);
+      await assertWholeZip({ source: path, bytes: await sizeOf(path) });
       return await sendFile(this.#ledger, this.#destination, {
         source: path,
         path: `${project}/${pseudonym}.zip`,
@@ -138,4 +138,12 @@ export class Uploader {
       await Deno.remove(dir, { recursive: true });
     }
   }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  const { size } = await Deno.stat(path).catch((cause) => {
+    const message = `Cannot upload '${path}': check that it is there and may be read`;
+    throw new UploadError("source-missing", message, { cause });
+  });
+  return size;
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UploadError } from "../upload/mod.ts";
 
 /** A zip archive on the disk, named after the pseudonym of its study. */
@@ -27,14 +27,29 @@ export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
     });
     for (const { name, isFile } of entries) {
       if (!isFile || !/^[^.].*\.zip$/.test(name)) continue;
-      const source = join(dir, name);
-      const file = await Deno.stat(source).catch(() => undefined); // it may have gone meanwhile
-      if (file === undefined) continue;
-      const version = `${file.size},${file.mtime?.getTime()},${file.ino}`;
-      zips.push({ pseudonym: name.slice(0, -4), source, bytes: file.size, version });
+      const zip = await zipAt(dir, name.slice(0, -4));
+      if (zip !== undefined) zips.push(zip); // else it has gone meanwhile
     }
   }
   return zips;
+}
+
+/** The zip of a study in that folder, `undefined` if there is none. */
+export async function zipAt(dir: string, pseudonym: string): Promise<Zip | undefined> {
+  const source = join(dir, `${pseudonym}.zip`);
+  const file = await Deno.stat(source).catch(() => undefined);
+  if (!file?.isFile) return undefined;
+  return { pseudonym, source, bytes: file.size, version: `${file.size},${file.mtime?.getTime()},${file.ino}` };
+}
+
+/** @throws {UploadError} `source-changed` if a zip is not what was found before, or not whole. */
+export async function assertSameZip(zip: Zip): Promise<void> {
+  const now = await zipAt(dirname(zip.source), zip.pseudonym);
+  if (now?.version !== zip.version) {
+    const message = `Cannot upload '${zip.source}': it has changed since it was found; upload it once it is complete`;
+    throw new UploadError("source-changed", message);
+  }
+  await assertWholeZip(zip);
 }
 
 /** Why a zip cannot be sent that {@linkcode isWholeZip} is false of. */
@@ -42,13 +57,9 @@ export function notWhole(source: string): string {
   return `Cannot upload '${source}': it has no end as zips have, wait until it is written or have it made anew`;
 }
 
-/** @throws {UploadError} `source-changed` if a zip has no end, `source-missing` if it is not there. */
-export async function assertWholeZip(source: string): Promise<void> {
-  const { size: bytes } = await Deno.stat(source).catch((cause) => {
-    const message = `Cannot upload '${source}': check that it is there and may be read`;
-    throw new UploadError("source-missing", message, { cause });
-  });
-  if (!await isWholeZip({ source, bytes })) throw new UploadError("source-changed", notWhole(source));
+/** @throws {UploadError} `source-changed` if a zip has no end. */
+export async function assertWholeZip(zip: Pick<Zip, "source" | "bytes">): Promise<void> {
+  if (!await isWholeZip(zip)) throw new UploadError("source-changed", notWhole(zip.source));
 }
 
 /**

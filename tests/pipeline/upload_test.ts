@@ -221,6 +221,32 @@ embeddedTest("planZips() tells the folder and number of zips that the ledger doe
   assertNotMatch(JSON.stringify(failed), /MRNSEED/);
 });
 
+embeddedTest("uploadImages() does not send a zip that was rewritten since it was found", async () => {
+  await using place = await site("rewritten", 3);
+  const { ledger, dir, slug, share, pseudonyms: [first = "", half = "", other = ""] } = place;
+  // While the first goes out: one is begun anew, one was replaced by a whole one.
+  const busy = new Proxy(share, {
+    get: (target, name) =>
+      name === "put"
+        ? async (source: string, path: string, options: PutOptions) => {
+          if (path.includes(first)) {
+            await Deno.writeFile(`${dir}/images/${half}.zip`, randomBytes(300));
+            await writeZip(`${dir}/images/${other}.zip`);
+          }
+          return await target.put(source, path, options);
+        }
+        : Reflect.get(target, name, target),
+  });
+
+  const { sent, failed } = await uploadImages(ledger, `${dir}/images`, busy, { projectSlug: slug });
+
+  assertEquals([sent, failed.map(({ path }) => path)], [1, [`${slug}/${half}.zip`, `${slug}/${other}.zip`]]);
+  assertStringIncludes(failed[0]?.reason ?? "", "changed since it was found");
+  assertEquals((await ledger.imagesOf([half, other])).map(({ state }) => state), ["done", "done"]);
+  await writeZip(`${dir}/images/${half}.zip`);
+  assertEquals((await uploadImages(ledger, `${dir}/images`, share, { projectSlug: slug })).sent, 2);
+});
+
 /** A share that takes nothing, for that reason, and calls back at each try. */
 function refusing(share: Destination, code: UploadErrorCode, onTry: () => void): Destination {
   return new Proxy(share, {

@@ -149,7 +149,12 @@ async function chaos(random: () => number): Promise<void> {
       assert(!isPartName(name), `${name} is left`);
       found.set(`${project}/${name}`, await hashAt(`${server.files}/${project}/${name}`));
     }
-    for (const { path, sha256 } of await ledger.transfersTo(`${proxy.login.host}:${proxy.login.port}${server.basePath}`, project)) {
+    for (
+      const { path, sha256 } of await ledger.transfersTo(
+        `${proxy.login.host}:${proxy.login.port}${server.basePath}`,
+        project,
+      )
+    ) {
       assertEquals(sha256, hashes.get(path));
     }
   }
