@@ -38,18 +38,50 @@ export interface UploadPlan {
   readonly left?: readonly Unsendable[];
 }
 
+interface ProjectTurns {
+  /** Those that wait, the first at the end. */
+  readonly files: FileToSend[];
+  inHand: number;
+  turns: number;
+}
+
 /**
- * Puts files of several projects in an order in which each project has its turn; within a project the order stays.
- *
- * @param files In any order.
- * @returns The same files.
+ * Hands out files of several projects, each project in its own order: next is the project that has the fewest files in hand, of those the one that had the
+ * fewest turns. So large files of one project leave room for another's, and those of one take all the room if there is no other.
  */
+export class Turns {
+  readonly #projects: readonly ProjectTurns[];
+
+  /** @param files In any order. */
+  constructor(files: readonly FileToSend[]) {
+    const byProject = Map.groupBy(files, ({ projectSlug }) => projectSlug).values();
+    this.#projects = Array.from(byProject, (own) => ({ files: own.reverse(), inHand: 0, turns: 0 }));
+  }
+
+  /** The next file, in hand until `finished` is called; `undefined` if none is left. */
+  next(): { readonly file: FileToSend; finished(): void } | undefined {
+    let next: ProjectTurns | undefined;
+    for (const project of this.#projects) {
+      if (project.files.length === 0) continue;
+      const order = next && (project.inHand - next.inHand || project.turns - next.turns);
+      if (order === undefined || order < 0) next = project;
+    }
+    const file = next?.files.pop();
+    if (next === undefined || file === undefined) return undefined;
+    const project = next;
+    project.inHand += 1;
+    project.turns += 1;
+    return { file, finished: () => void (project.inHand -= 1) };
+  }
+}
+
+/** The same files in the order in which one after another would be sent. */
 export function inTurn(files: readonly FileToSend[]): FileToSend[] {
-  const seen = new Map<string, number>();
-  const placed = files.map((file) => {
-    const place = seen.get(file.projectSlug) ?? 0;
-    seen.set(file.projectSlug, place + 1);
-    return { file, place };
-  });
-  return placed.sort((a, b) => a.place - b.place).map(({ file }) => file);
+  const turns = new Turns(files);
+  const ordered: FileToSend[] = [];
+  for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
+    turn.finished();
+    ordered.push(turn.file);
+  }
+  return ordered;
 }

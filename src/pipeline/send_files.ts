@@ -1,6 +1,6 @@
 import type { Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
-import { type FileToSend, inTurn, type UploadPlan } from "./file_to_send.ts";
+import { type FileToSend, Turns, type UploadPlan } from "./file_to_send.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
@@ -24,7 +24,8 @@ export interface UploadTaskOptions {
 }
 
 /**
- * Sends files, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last.
+ * Sends files, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last, and after them those
+ * that lost the connection where the next file did not.
  *
  * @param ledger Records what left.
  * @param destination Where to.
@@ -41,14 +42,18 @@ export async function sendFiles(
 ): Promise<UploadResult> {
   const tally = new UploadTally(plan.failed);
   const meter = new UploadMeter(plan.files, options.onProgress);
-  const queue = inTurn(plan.files).values();
+  const turns = new Turns(plan.files);
   const failing = new AbortController();
   const signal = AbortSignal.any([failing.signal, ...(options.signal ? [options.signal] : [])]);
 
   /** Those that another uploader was sending. */
   const later: FileToSend[] = [];
+  /** Those that lost the connection, perhaps by what they hold, as some gateways have it: tried again last. */
+  const unlucky: FileToSend[] = [];
+  /** How many lost it since the last file that was there. */
+  let lost = 0;
 
-  const send = async (file: FileToSend, how: typeof trySendFile): Promise<boolean> => {
+  const send = async (file: FileToSend, how: typeof trySendFile, isLast = false): Promise<void> => {
     const measured = meter.file(file);
     try {
       const receipt = await how(ledger, destination, file, {
@@ -57,24 +62,31 @@ export async function sendFiles(
         onProgress: (bytes) => measured.at(bytes),
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
-      if (receipt === undefined) return false;
+      if (receipt === undefined) return void later.push(file);
+      lost = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
-      if (!isOfOneFile(error)) throw error;
+      signal.throwIfAborted();
+      if (!isOf(OF_ONE_FILE, error)) {
+        if (!isOf(OF_A_CONNECTION, error)) throw error;
+        if (isLast ? tally.result.verified === 0 : plan.files.length === 1 || ++lost > 1) throw error;
+        if (!isLast) return void unlucky.push(file);
+      }
       tally.fail(file.path, error);
     }
     measured.done();
     options.onFile?.();
-    return true;
   };
   const work = async (): Promise<void> => {
     try {
-      for (const file of queue) {
+      for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
         signal.throwIfAborted();
-        if (!await send(file, trySendFile)) later.push(file);
+        await send(turn.file, trySendFile);
+        turn.finished();
       }
       for (let file = later.shift(); file !== undefined; file = later.shift()) await send(file, sendFile);
+      for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) await send(file, sendFile, true);
     } catch (error) {
       failing.abort(error);
       throw error;
@@ -95,7 +107,9 @@ const OF_ONE_FILE: readonly UploadErrorCode[] = [
   "verification-failed",
 ];
 
-/** Whether the next file may do better. */
-function isOfOneFile(error: unknown): error is UploadError {
-  return error instanceof UploadError && OF_ONE_FILE.includes(error.code);
+/** Codes of errors that may be one file's fault, or the destination's: the next file tells. */
+const OF_A_CONNECTION: readonly UploadErrorCode[] = ["interrupted", "session-reuse", "timeout"];
+
+function isOf(codes: readonly UploadErrorCode[], error: unknown): error is UploadError {
+  return error instanceof UploadError && codes.includes(error.code);
 }

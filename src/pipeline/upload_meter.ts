@@ -16,6 +16,9 @@ export interface UploadProgress {
   readonly secondsLeft: number | undefined;
 }
 
+/** Destinations tell of every piece of a file, which has no more bytes than this. */
+const MAX_PIECE_BYTES = 256 * 1024;
+
 /** Adds up what all connections have sent. */
 export class UploadMeter {
   readonly #clock: () => number;
@@ -43,10 +46,11 @@ export class UploadMeter {
 
   /** One file. */
   file(file: FileToSend): { at(bytes: number): void; done(): void } {
-    let before = 0;
+    let before: number | undefined;
     return {
       at: (bytes) => {
-        this.#sent += Math.max(0, bytes - before);
+        // What the first piece comes on top of was there already.
+        this.#sent += before === undefined ? Math.min(bytes, MAX_PIECE_BYTES) : Math.max(0, bytes - before);
         before = bytes;
         this.#open.set(file.path, bytes);
         this.#report(file, bytes);

@@ -98,9 +98,10 @@ export class Uploader {
     options: UploadOptions & { readonly concurrency?: number } = {},
   ): Promise<UploadResult> {
     const { onProgress, ...rest } = options;
+    let most = 0; // the manifest is counted for itself
     return await uploadOneExport(this.#ledger, parquetExport, this.#destination, {
       ...rest,
-      ...(onProgress === undefined ? {} : { onProgress: ({ bytes: [done] }) => onProgress(done) }),
+      ...(onProgress && { onProgress: ({ bytes: [done] }) => onProgress(most = Math.max(most, done)) }),
     });
   }
 
