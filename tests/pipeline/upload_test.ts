@@ -1,17 +1,7 @@
 import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import {
-  type Database,
-  DatabaseError,
-  type Lease,
-  LeaseLostError,
-  Ledger,
-  migrate,
-  openDatabase,
-} from "../../src/database/mod.ts";
+import { DatabaseError, type Lease, LeaseLostError, Ledger } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
-import { encodeManifest } from "../../src/exports/manifest.ts";
-import { ParquetExport } from "../../src/exports/mod.ts";
 import { checkProject } from "../../src/pipeline/check_project.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
@@ -34,85 +24,9 @@ import { startReceiver } from "../support/receiver.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { until } from "../support/until.ts";
 import { randomBytes } from "../upload/workbench.ts";
+import { sharedDatabase, site, writeManifest, writeZip } from "./upload_site.ts";
 
-const TIME = "2023-12-07T14:08:58";
 const MB = 1 << 20;
-
-let opening: Promise<Database> | undefined;
-const dataDir = await Deno.makeTempDir({ prefix: "pixl-upload-ledger-" });
-
-async function openLedger(): Promise<Ledger> {
-  opening ??= openDatabase({ kind: "embedded", dir: dataDir }).then(async (database) => {
-    await migrate(database);
-    return database;
-  });
-  return new Ledger(await opening);
-}
-
-Deno.test.afterAll(async () => {
-  await (await opening)?.[Symbol.asyncDispose]();
-  await Deno.remove(dataDir, { recursive: true });
-});
-
-/** A project with studies that are done, their zips, a share, and an export of three files. */
-async function site(project: string, studies: number) {
-  const ledger = await openLedger();
-  const dir = await Deno.makeTempDir({ prefix: "pixl-pipeline-" });
-  const slug = `${project}-${crypto.randomUUID().slice(0, 8)}`;
-  const extract = { project_name: slug, project_slug: slug, extract_time: TIME, time_slug: "2023-12-07t14-08-58" };
-  const { extractId } = await ledger.registerExtract(extract);
-  const all = Array.from({ length: studies }, (_, n) => ({
-    mrn: `MRNSEED${n}`,
-    accession_number: `ACCSEED${n}`,
-    study_date: "2020-02-29",
-    procedure_occurrence_id: n,
-    project_name: slug,
-    extract_generated_timestamp: TIME,
-  }));
-  await ledger.registerStudies(extractId, all);
-  const pseudonyms: string[] = [];
-  for (const folder of ["images", "share", "exports"]) await Deno.mkdir(`${dir}/${folder}`);
-  for (const study of all) {
-    const claim = await ledger.claim("image", study, { owner: "x", leaseMs: 60_000 });
-    assert(claim.result === "claimed");
-    const pseudonym = `2.25.${claim.id}`;
-    await ledger.recordPseudonym(claim.id, "x", pseudonym);
-    await ledger.complete("image", claim.id, "x");
-    await writeZip(`${dir}/images/${pseudonym}.zip`);
-    pseudonyms.push(pseudonym);
-  }
-  const parquetExport = new ParquetExport(slug, TIME, `${dir}/exports`);
-  for (const path of ["omop/public/A.parquet", "radiology/radiology.parquet"]) {
-    await Deno.mkdir(`${parquetExport.dir}/${path.split("/").slice(0, -1).join("/")}`, { recursive: true });
-    await Deno.writeFile(`${parquetExport.dir}/${path}`, randomBytes(500));
-  }
-  return {
-    ledger,
-    dir,
-    slug,
-    pseudonyms,
-    parquetExport,
-    share: await DirectoryDestination.open(`${dir}/share`),
-    [Symbol.asyncDispose]: () => Deno.remove(dir, { recursive: true }),
-  };
-}
-
-/** As `pixl export` does, of the files that are there. */
-async function writeManifest(parquetExport: ParquetExport): Promise<string> {
-  const files = await parquetExport.files({ hash: true });
-  const text = encodeManifest({
-    ...{ version: 1, project: parquetExport.projectSlug, extract: parquetExport.timeSlug },
-    time: "2023-12-07T14:08:58",
-    files: files.map(({ path, bytes, sha256 = "" }) => ({ path, bytes, sha256, rows: null, schema: null })),
-  });
-  await Deno.writeTextFile(`${parquetExport.dir}/manifest.json`, text);
-  return text;
-}
-
-/** The least zip there is: nothing in it. */
-async function writeZip(path: string): Promise<void> {
-  await Deno.writeFile(path, new Uint8Array([...randomBytes(978), 0x50, 0x4b, 0x05, 0x06, ...new Uint8Array(18)]));
-}
 
 Deno.test("inTurn() gives each project its turn, and keeps the order within each", () => {
   const file = (projectSlug: string, n: number): FileToSend => ({
@@ -454,9 +368,8 @@ embeddedTest("sendFile() sends a file though nothing can be noted of its way", a
   }
   const file = { source: `${dir}/large.zip`, path: `${slug}/large.zip`, ...unrecorded };
   await Deno.writeFile(file.source, randomBytes(20 * MB));
-  assert(opening !== undefined);
 
-  const receipt = await sendFile(new Forgetful(await opening), share, file);
+  const receipt = await sendFile(new Forgetful(await sharedDatabase()), share, file);
 
   assertEquals(receipt.bytes, 20 * MB);
 });
@@ -530,8 +443,7 @@ embeddedTest("sendFile() stops when another has taken the path over", async () =
       return Promise.reject(new LeaseLostError("upload", path, owner));
     }
   }
-  assert(opening !== undefined);
-  const held = new Held(await opening);
+  const held = new Held(await sharedDatabase());
 
   const error = await assertRejects(() => sendFile(held, stalled, file, { leaseMs: 40 }), UploadError);
 

@@ -365,7 +365,7 @@ export function ftpsConformance(
 }
 
 /** A small disk at that folder, as root. */
-async function smallDisk(folder: string, bytes: number): Promise<AsyncDisposable> {
+export async function smallDisk(folder: string, bytes: number): Promise<AsyncDisposable> {
   const run = async (program: string, ...args: string[]) => {
     const { success } = await new Deno.Command(program, { args, stderr: "inherit" }).output();
     assert(success, `${program} failed`);

@@ -1,0 +1,143 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { deadline } from "@std/async";
+import { type FileToSend, Turns } from "../../src/pipeline/file_to_send.ts";
+import { sendFiles } from "../../src/pipeline/send_files.ts";
+import {
+  type Destination,
+  type PutOptions,
+  type Receipt,
+  UploadError,
+  type UploadErrorCode,
+} from "../../src/upload/mod.ts";
+import { embeddedTest } from "../support/databases.ts";
+import { site } from "./upload_site.ts";
+
+type Put = (path: string) => Promise<void>;
+
+/** A share that does something else before it takes a file. */
+function sharing(share: Destination, before: Put): Destination {
+  return new Proxy(share, {
+    get: (target, name) =>
+      name === "put"
+        ? async (source: string, path: string, options: PutOptions): Promise<Receipt> => {
+          await before(path);
+          return await target.put(source, path, options);
+        }
+        : Reflect.get(target, name, target),
+  });
+}
+
+function fails(code: UploadErrorCode): Promise<never> {
+  return Promise.reject(new UploadError(code, "Cannot go on"));
+}
+
+/** Files of projects, `counts` of each. */
+function filesOf(source: string, base: string, counts: Readonly<Record<string, number>>): FileToSend[] {
+  return Object.entries(counts).flatMap(([project, count]) =>
+    Array.from({ length: count }, (_, at) => ({
+      projectSlug: project,
+      source,
+      bytes: 1_000,
+      path: `${base}-${project}/${at}`,
+      record: () => Promise.resolve(),
+    }))
+  );
+}
+
+Deno.test("Turns gives a file to the project that has the fewest in hand", () => {
+  const turns = new Turns(filesOf("", "x", { large: 4, small: 3 }));
+  const [first, second, third, fourth] = Array.from({ length: 4 }, () => turns.next());
+  assertEquals([first, second, third, fourth].map((turn) => turn?.file.projectSlug), [
+    ...["large", "small", "large", "small"],
+  ]);
+  second?.finished();
+  assertEquals(turns.next()?.file.path, "x-small/2");
+  assertEquals([turns.next(), turns.next(), turns.next()].map((turn) => turn?.file.path), [
+    ...["x-large/2", "x-large/3", undefined],
+  ]);
+});
+
+embeddedTest(
+  "sendFiles() leaves room for a project of small files while another's large ones are on their way",
+  async () => {
+    await using place = await site("fair", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { large: 4, small: 10 });
+    const { promise: smallAreThere, resolve } = Promise.withResolvers<void>();
+    let small = 0;
+    const destination = sharing(share, async (path) => {
+      if (path.includes("-large/")) await deadline(smallAreThere, 5_000).catch(() => {});
+      else if (++small === 10) resolve();
+    });
+
+    await sendFiles(ledger, destination, { files, failed: [] }, {
+      concurrency: 4,
+      onReceipt: ({ path }) => assert(small === 10 || !path.includes("-large/"), "a large one held up the small ones"),
+    });
+  },
+);
+
+embeddedTest("sendFiles() sends the others where one file always loses the connection, and says which", async () => {
+  await using place = await site("gateway", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 5 });
+  const bad = files[1]?.path ?? "";
+  const tried: string[] = [];
+  const destination = sharing(share, (path) => {
+    tried.push(path);
+    return path === bad ? fails("interrupted") : Promise.resolve();
+  });
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, failed.map(({ path }) => path)], [4, [bad]]);
+  assertEquals([tried.filter((path) => path === bad).length, tried.at(-1)], [2, bad]);
+});
+
+for (
+  const [what, lost, tries] of [["two files in a row", [0, 1], 2], ["the only file", [0], 1]] as const
+) {
+  embeddedTest(`sendFiles() ends where ${what} lost the connection: the destination is out of reach`, async () => {
+    await using place = await site("dead", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const count = what === "the only file" ? 1 : 5;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: count });
+    const bad = new Set<string | undefined>(lost.map((at) => files[at]?.path));
+    let tried = 0;
+    const destination = sharing(share, (path) => {
+      tried++;
+      return bad.has(path) ? fails("timeout") : Promise.resolve();
+    });
+
+    const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+    assertEquals([error.code, tried], ["timeout", tries]);
+  });
+}
+
+for (const code of ["unreachable", "login-refused", "untrusted-certificate", "no-space"] as const) {
+  embeddedTest(`sendFiles() ends at once at ${code}: no other file would do better`, async () => {
+    await using place = await site("refused", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+    let tried = 0;
+    const destination = sharing(share, () => (tried++, fails(code)));
+
+    await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+    assertEquals(tried, 1);
+  });
+}
+
+for (const code of ["permission-denied", "source-changed", "verification-failed", "exists-different"] as const) {
+  embeddedTest(`sendFiles() goes on with the next file after ${code}`, async () => {
+    await using place = await site("one-file", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+    const destination = sharing(share, (path) => path === files[0]?.path ? fails(code) : Promise.resolve());
+
+    const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+    assertEquals([sent, failed.map(({ path }) => path)], [2, [files[0]?.path]]);
+  });
+}
