@@ -23,8 +23,20 @@ Deno.test.afterAll(async () => {
   await Deno.remove(dataDir, { recursive: true });
 });
 
+/** What an upload needs; all of it goes at the end. */
+export interface UploadSite extends AsyncDisposable {
+  readonly ledger: Ledger;
+  /** Holds the folders images, exports and share. */
+  readonly dir: string;
+  /** The project's. */
+  readonly slug: string;
+  readonly pseudonyms: readonly string[];
+  readonly parquetExport: ParquetExport;
+  readonly share: DirectoryDestination;
+}
+
 /** A project with studies that are done, their zips, a share, and an export of two files without a manifest. */
-export async function site(project: string, studies: number, zipBytes = 1_000) {
+export async function site(project: string, studies: number, zipBytes = 1_000): Promise<UploadSite> {
   const ledger = new Ledger(await sharedDatabase());
   const dir = await Deno.makeTempDir({ prefix: "pixl-pipeline-" });
   const slug = `${project}-${crypto.randomUUID().slice(0, 8)}`;

@@ -1,0 +1,138 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Ledger } from "../../src/database/mod.ts";
+import { uploadImages } from "../../src/pipeline/upload_images.ts";
+import type { UploadResult } from "../../src/pipeline/upload_result.ts";
+import { FtpsDestination, isPartName, UploadError } from "../../src/upload/mod.ts";
+import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
+import { FtpsProxy } from "../support/ftps_proxy.ts";
+import { testWith } from "../support/programs.ts";
+import { startProftpd } from "../support/proftpd.ts";
+import { startReceiver } from "../support/receiver.ts";
+import { startVsftpd } from "../support/vsftpd.ts";
+import { smallDisk } from "../upload/ftps_conformance.ts";
+import { sha256 } from "../upload/workbench.ts";
+import { site, type UploadSite } from "./upload_site.ts";
+
+const MB = 1 << 20;
+const STUDIES = 2;
+const ZIP_BYTES = 3 * MB;
+
+/** What happens to an upload. */
+interface Fault {
+  readonly start?: Partial<FtpsServerOptions>;
+  /** Needs a server whose sessions are processes and that knows users. */
+  readonly needsUsers?: true;
+  /** Prepares the server. @param folder The project's folder there. @param own Gives it to the server's user. */
+  readonly before?: (folder: string, own: () => Promise<void>) => Promise<AsyncDisposable>;
+  /** Strikes when the first file is half through. */
+  readonly strike?: (proxy: FtpsProxy, server: FtpsServer) => void;
+  /** Whether the server can take the files afterwards. @default {true} */
+  readonly passes?: false;
+}
+
+const FAULTS: Readonly<Record<string, Fault>> = {
+  "the control connection is cut": { strike: ({ control }) => control.cut() },
+  "the data connection is cut": { strike: (proxy) => proxy.cutData() },
+  "the control connection stalls": { strike: ({ control }) => control.freeze(), passes: false },
+  "the data connection stalls": { strike: (proxy) => proxy.freezeData(), passes: false },
+  "the server's process is killed": { needsUsers: true, strike: (_, { killSessions }) => void killSessions?.() },
+  "the disk is full": {
+    needsUsers: true,
+    before: async (folder, own) => {
+      const disk = await smallDisk(folder, MB);
+      await own();
+      return disk;
+    },
+  },
+  "the folder is denied": {
+    needsUsers: true,
+    before: async (folder, own) => {
+      await Deno.chown(folder, 0, 0);
+      return { [Symbol.asyncDispose]: own };
+    },
+  },
+  "renaming is refused": { needsUsers: true, start: { refuseRename: true }, passes: false },
+};
+
+/** What is at the server under a final name is a study's zip; what the ledger calls exported is there; and what it says was sent is what is there. */
+async function assertAgreement(place: UploadSite, folder: string, name: string): Promise<void> {
+  const { ledger, dir, slug, pseudonyms } = place;
+  const there = new Map<string, string>();
+  for await (const entry of Deno.readDir(folder)) {
+    if (!isPartName(entry.name)) there.set(entry.name, await sha256(await Deno.readFile(`${folder}/${entry.name}`)));
+  }
+  const sources = new Map<string, string>();
+  for (const each of pseudonyms) {
+    sources.set(`${each}.zip`, await sha256(await Deno.readFile(`${dir}/images/${each}.zip`)));
+  }
+  for (const [file, hash] of there) assertEquals(hash, sources.get(file), `${file} is wrong there`);
+  for (const { path, sha256 } of await ledger.transfersTo(name, slug)) {
+    assertEquals(sha256, there.get(path.slice(slug.length + 1)), `${path} is not what the ledger says`);
+  }
+  for (const { pseudo_study_uid: each, state } of await ledger.imagesOf(pseudonyms)) {
+    assert(["done", "exported"].includes(state));
+    if (state === "exported") assert(there.has(`${each}.zip`), `${each} is marked exported and not there`);
+  }
+}
+
+/** Counts, or nothing if the task ended with an error of the upload. */
+async function attempt(
+  ledger: Ledger,
+  imageDir: string,
+  destination: FtpsDestination,
+  projectSlug: string,
+  onHalf: () => void = () => {},
+): Promise<UploadResult | undefined> {
+  const onProgress = ({ bytes: [done] }: { readonly bytes: readonly [number, number] }) => {
+    if (done > ZIP_BYTES / 2) onHalf();
+  };
+  try {
+    return await uploadImages(ledger, imageDir, destination, { projectSlug, onProgress });
+  } catch (error) {
+    if (error instanceof UploadError) return undefined;
+    throw error;
+  }
+}
+
+const SERVERS = [
+  { name: "vsftpd", needs: ["vsftpd"], start: startVsftpd, hasUsers: true },
+  { name: "proftpd", needs: ["proftpd"], start: startProftpd, hasUsers: true },
+  { name: "our receiver", needs: [], start: startReceiver, hasUsers: false },
+] as const;
+
+for (const { name, needs, start, hasUsers } of SERVERS) {
+  for (const [what, { start: options, needsUsers, before, strike, passes = true }] of Object.entries(FAULTS)) {
+    if (needsUsers && !hasUsers) continue;
+    // The embedded database has timers of its own.
+    testWith(needs, `ledger and ${name} agree after: ${what}`, async () => {
+      await using place = await site("fault", STUDIES, ZIP_BYTES);
+      const { ledger, dir, slug } = place;
+      await using server = await start({ mode: "explicit", ...options });
+      await using proxy = new FtpsProxy(server);
+      const folder = `${server.files}/${slug}`;
+      await Deno.mkdir(folder, { mode: 0o755 });
+      const { uid, gid } = await Deno.stat(server.files);
+      const own = () => Deno.chown(folder, uid, gid);
+      await own();
+      const login = { ...server, ...proxy.login, attempts: 1, timeoutMs: 1_000, retryDelayMs: 10 };
+      {
+        await using _fault = await before?.(folder, own);
+        await using destination = await FtpsDestination.open(login);
+        let isStruck = false;
+        const result = await attempt(ledger, `${dir}/images`, destination, slug, () => {
+          if (!isStruck) strike?.(proxy, server);
+          isStruck = true;
+        });
+        assert(result === undefined || result.failed.length > 0 || strike !== undefined, "nothing went wrong");
+        await assertAgreement(place, folder, destination.name);
+      }
+      if (!passes) return;
+      await using destination = await FtpsDestination.open(login);
+      const result = await attempt(ledger, `${dir}/images`, destination, slug);
+      assertEquals(result?.failed, []);
+      await assertAgreement(place, folder, destination.name);
+      const states = (await ledger.imagesOf(place.pseudonyms)).map(({ state }) => state);
+      assertEquals(states, Array(STUDIES).fill("exported"));
+    }, { restarts: true });
+  }
+}
