@@ -1,6 +1,6 @@
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
-import { ExportError, type Manifest, ParquetExport, readManifest } from "../exports/mod.ts";
+import { ExportError, ParquetExport, readManifest } from "../exports/mod.ts";
 import type { Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
@@ -9,16 +9,17 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 /** Names every file of an export; the last to be sent, so that a receiver knows that an export is whole. */
 const MANIFEST = "manifest.json";
-const UNTRUE = "it does not name what was sent: if the export was replaced meanwhile, send it again";
+const UNTRUE = "it names files that are missing here: run 'pixl verify', and 'pixl export' again";
 
-/** An export's files, and its manifest if it has one. */
-export interface ExportPlan extends UploadPlan {
-  readonly manifest: ManifestToSend | undefined;
+/** An export's files, and its manifest. */
+interface ExportPlan extends UploadPlan {
+  readonly manifest: ManifestToSend;
 }
 
 interface ManifestToSend extends FileToSend {
-  /** SHA-256 in hex of what was sent, by path below the export. */
-  readonly sent: ReadonlyMap<string, string>;
+  readonly expectedSha256: string;
+  /** Whether all that it names was sent. */
+  isTrue(): boolean;
 }
 
 /**
@@ -30,7 +31,7 @@ interface ManifestToSend extends FileToSend {
  * @param destination The Data Safe Haven.
  * @param options Signal, selection and progress; `replace` whether files that differ from those at the destination replace them.
  * @returns Counts, with a reason for every file that could not be sent.
- * @throws {ExportError} `not-exported` if there is nothing to send.
+ * @throws {ExportError} `not-exported` if there is nothing to send. An export without a manifest that can be read is not sent: nobody could tell that it is whole.
  * @throws {UploadError} If the destination is out of reach or refuses us: then no other file would do better.
  */
 export async function uploadParquet(
@@ -50,7 +51,7 @@ export async function uploadOneExport(
   options: Omit<UploadTaskOptions, "projectSlug"> & { readonly replace?: boolean } = {},
 ): Promise<UploadResult> {
   const { files, manifest, failed } = await planExport(ledger, parquetExport, options);
-  return await sendExports(ledger, destination, { files, failed, manifests: manifest ? [manifest] : [] }, options);
+  return await sendExports(ledger, destination, { files, failed, manifests: [manifest] }, options);
 }
 
 /** Files of exports, and the manifests that vouch for them. */
@@ -70,7 +71,7 @@ async function sendExports(
   const complete: ManifestToSend[] = [];
   const untrue: Unsendable[] = [];
   for (const manifest of manifests.filter(({ path }) => !lacking.has(folderOf(path)))) {
-    if (await isTrue(manifest)) complete.push(manifest);
+    if (manifest.isTrue()) complete.push(manifest);
     else untrue.push({ path: manifest.path, reason: UNTRUE });
   }
   const last = await sendFiles(ledger, destination, { files: complete, failed: untrue }, options);
@@ -102,7 +103,7 @@ export async function planParquet(
       const parquetExport = new ParquetExport(extract.projectName, extract.extractTime, exportDir);
       const plan = await planExport(ledger, parquetExport, options);
       files.push(...plan.files);
-      if (plan.manifest) manifests.push(plan.manifest);
+      manifests.push(plan.manifest);
     } catch (error) {
       // One project's export does not hold up the others.
       if (!(error instanceof NotPopulatedError || error instanceof ExportError)) throw error;
@@ -126,66 +127,68 @@ async function planExport(
   const extract = await ledger.findExtract(projectSlug, timeSlug, call);
   if (extract === undefined) throw new NotPopulatedError(dir);
   const sent = new Map<string, string>();
-  const toSend = (path: string, source: string, bytes: number, sha256?: string, expected?: string): FileToSend => ({
+  const toSend = (file: Pick<FileToSend, "path" | "source" | "bytes" | "sha256" | "expectedSha256">): FileToSend => ({
+    ...file,
     projectSlug,
-    source,
-    bytes,
-    ...(sha256 === undefined ? {} : { sha256 }),
-    ...(expected === undefined ? {} : { expectedSha256: expected }),
-    path: `${projectSlug}/${timeSlug}/parquet/${path}`,
+    path: `${projectSlug}/${timeSlug}/parquet/${file.path}`,
     replace,
     record: async (transfer) => {
-      sent.set(path, transfer.sha256);
+      sent.set(file.path, transfer.sha256);
       await ledger.recordTransfer({ ...transfer, extractId: extract.extractId });
     },
   });
   const files = await parquetExport.files({ ...call, hash });
-  if (!["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))) {
+  const [first] = files;
+  if (
+    first === undefined || !["omop/", "radiology/"].every((part) => files.some(({ path }) => path.startsWith(part)))
+  ) {
     throw new ExportError("not-exported", `Cannot send '${dir}': it is not whole, run 'pixl export' again`);
   }
   // Beside the files, which are elsewhere than usual while the export is being replaced.
-  const [first] = files;
-  const beside = join(first === undefined ? dir : first.source.slice(0, -first.path.length), MANIFEST);
-  const manifest = await Deno.stat(beside).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  });
-  // What was damaged since is not to be there under a manifest that says otherwise.
-  const named = new Map((await manifestIn(dirname(beside)))?.files.map(({ path, sha256 }) => [path, sha256]));
+  const folder = first.source.slice(0, -first.path.length);
+  const manifest = await readManifestOf(folder);
   return {
-    files: files.map(({ path, source, bytes, sha256 }) => toSend(path, source, bytes, sha256, named.get(path))),
-    manifest: manifest && { ...toSend(MANIFEST, beside, manifest.size), sent },
+    // What was damaged since is not to be there under a manifest that says otherwise.
+    files: files.map(({ path, source, bytes, sha256 }) => {
+      const expectedSha256 = manifest.named.get(path);
+      return toSend({
+        ...{ path, source, bytes },
+        ...(sha256 === undefined ? {} : { sha256 }),
+        ...(expectedSha256 === undefined ? {} : { expectedSha256 }),
+      });
+    }),
+    manifest: {
+      ...toSend({ path: MANIFEST, source: manifest.file, bytes: manifest.bytes }),
+      expectedSha256: manifest.sha256,
+      isTrue: () => manifest.named.entries().every(([path, sha256]) => sent.get(path) === sha256),
+    },
     failed: [],
   };
 }
 
-/** The manifest in a folder, `undefined` if there is none that can be read. */
-async function manifestIn(dir: string): Promise<Manifest | undefined> {
-  return await readManifest(dir).catch((error) => {
-    if (error instanceof ExportError) return undefined;
-    throw error;
-  });
-}
-
-/** Whether all that it names was sent, with that content: an export may be replaced meanwhile. */
-async function isTrue({ source, sent }: ManifestToSend): Promise<boolean> {
-  const manifest = await manifestIn(dirname(source));
-  return manifest?.files.every(({ path, sha256 }) => sent.get(path) === sha256) === true;
+/** The manifest in the folder of an export, and the SHA-256 of each file that it names. */
+async function readManifestOf(folder: string): Promise<
+  { file: string; bytes: number; sha256: string; named: ReadonlyMap<string, string> }
+> {
+  const { files } = await readManifest(folder);
+  const file = join(folder, MANIFEST);
+  const content = await Deno.readFile(file);
+  const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex();
+  return { file, bytes: content.length, sha256, named: new Map(files.map((each) => [each.path, each.sha256])) };
 }
 
 /** A manifest at the destination that is about to become untrue is taken away first. */
 async function withdrawManifests(
   ledger: Ledger,
   destination: Destination,
-  manifests: readonly FileToSend[],
+  manifests: readonly ManifestToSend[],
   { signal, replace }: { readonly signal?: AbortSignal; readonly replace?: boolean },
 ): Promise<void> {
   if (!replace) return;
   const call = signal === undefined ? {} : { signal };
-  for (const { path, source } of manifests) {
-    const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(source));
+  for (const { path, expectedSha256 } of manifests) {
     const before = await ledger.findTransfer(destination.name, path, call);
-    if (before?.sha256 !== new Uint8Array(digest).toHex()) await destination.remove(path, call);
+    if (before?.sha256 !== expectedSha256) await destination.remove(path, call);
   }
 }
 

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, ass
 import fc from "fast-check";
 import { DatabaseError, type Lease, LeaseLostError, Ledger } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
+import { ExportError } from "../../src/exports/mod.ts";
 import { checkProject } from "../../src/pipeline/check_project.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
@@ -641,16 +642,35 @@ embeddedTest("Uploader.uploadExport() sends nothing that was damaged since the m
   assertEquals(await Deno.readFile(`${dir}/share/${base}/${path}`), sent);
 });
 
+embeddedTest("Uploader.uploadExport() sends no export that nobody could tell to be whole", async () => {
+  await using place = await site("unnamed", 0);
+  const { ledger, dir, parquetExport, share } = place;
+  const uploader = new Uploader(ledger, share);
+  await assertRejects(() => uploader.uploadExport(parquetExport), ExportError, "manifest.json");
+  await writeManifest(parquetExport);
+  await Deno.rename(`${parquetExport.dir}/radiology`, `${dir}/radiology`);
+  await assertRejects(() => uploader.uploadExport(parquetExport), ExportError, "not whole");
+  assertEquals(await listFiles(`${dir}/share`), []);
+
+  await Deno.rename(`${dir}/radiology`, `${parquetExport.dir}/radiology`);
+  await Deno.writeFile(`${parquetExport.dir}/omop/public/B.parquet`, randomBytes(9));
+  await writeManifest(parquetExport);
+  await Deno.remove(`${parquetExport.dir}/omop/public/B.parquet`);
+  const { sent, failed } = await uploader.uploadExport(parquetExport);
+  assertEquals([sent, failed.map(({ path }) => path.split("/").at(-1))], [2, ["manifest.json"]]);
+});
+
 embeddedTest("uploadParquet() sends the other exports where one project's latest is no link", async () => {
   await using place = await site("latest", 0);
-  const { ledger, dir, slug, share } = place;
+  const { ledger, dir, slug, parquetExport, share } = place;
+  await writeManifest(parquetExport);
   await Deno.symlink("all_extracts/2023-12-07t14-08-58", `${dir}/exports/${slug}/latest`);
   await Deno.mkdir(`${dir}/exports/a-broken-one/latest`, { recursive: true });
   await Deno.mkdir(`${dir}/exports/not-exported-yet`);
 
   const { sent, failed } = await uploadParquet(ledger, `${dir}/exports`, share);
 
-  assertEquals([sent, failed.map(({ path }) => path)], [2, ["a-broken-one"]]);
+  assertEquals([sent, failed.map(({ path }) => path)], [3, ["a-broken-one"]]);
   assertStringIncludes(failed[0]?.reason ?? "", "must be a symbolic link");
 });
 
