@@ -6,8 +6,8 @@ export interface Phase extends Disposable {
   total(n: number): void;
   /** Says more of how it goes, while it goes on. */
   note(text: string): void;
-  /** Ends the phase; the text is shown behind its name. */
-  done(result: string): void;
+  /** Ends the phase; the text is shown behind its name. @param isWell Whether all of it went well. @default {true} */
+  done(result: string, isWell?: boolean): void;
 }
 
 /** Shows phases. */

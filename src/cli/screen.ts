@@ -87,7 +87,7 @@ export class Screen implements Progress {
         more = `, ${text}`;
         draw();
       },
-      done: (result) => end(colour("green", "✓"), result),
+      done: (result, isWell = true) => end(isWell ? colour("green", "✓") : colour("red", "✗"), result),
       [Symbol.dispose]: () => end(colour("red", "✗"), `stopped at ${count}${of > 0 ? ` of ${of}` : ""} ${unit}`),
     };
   }

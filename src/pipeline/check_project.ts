@@ -93,7 +93,7 @@ export async function checkProject(
         "local",
         "different",
         path,
-        "its zip here has changed since: see which is right; if this one, remove the other there and run 'pixl check --repair'",
+        `its zip here has changed since: see which is right; if this one, remove the other there and run 'pixl check ${projectSlug} --repair'`,
       );
     } else agreed++;
   }
@@ -125,7 +125,12 @@ export async function checkProject(
   for (const path of there.keys()) {
     if (expected.has(path)) continue;
     if (isPartName(path.split("/").at(-1) ?? "")) {
-      add("dsh", "unfinished", path, "an upload goes on with it, or was cut off: then remove it there");
+      add(
+        "dsh",
+        "unfinished",
+        path,
+        "an upload is under way, or was cut off: the next one of that file goes on with it or removes it, else remove it there",
+      );
     } else add("dsh", "extra", path, "the ledger did not send it: see who did");
   }
   return { agreed, disagreements: found.sort((a, b) => a.path < b.path ? -1 : Number(a.path > b.path)) };
@@ -134,7 +139,9 @@ export async function checkProject(
     const here = await sizeOf(join(options.imageDir, `${pseudonym}.zip`)) !== undefined;
     const repaired = options.repair === true && await ledger.unexport(imageId, here ? "done" : "queued", call);
     const next = here ? "'pixl upload images' sends it" : "'pixl retry --unfinished' asks for the study";
-    const remedy = repaired ? `set back: ${next}` : `'pixl check --repair' sets it back: then ${next} again`;
+    const remedy = repaired
+      ? `set back: ${next}`
+      : `'pixl check ${projectSlug} --repair' sets it back: then ${next} again`;
     found.push({ side: "dsh", problem: "missing", path, remedy, repaired });
   }
 

@@ -38,7 +38,8 @@ export async function explainPlan(
 function reasonOf(there: number | undefined, bytes: number, replace: boolean): { send: boolean; why: string } {
   if (there === undefined) return { send: true, why: "not there" };
   if (there === bytes) {
-    return { send: false, why: "there with this size: it would be compared, and sent only if it differs" };
+    const otherwise = replace ? "sent only" : "refused";
+    return { send: false, why: `there with this size: it would be compared, and ${otherwise} if it differs` };
   }
   return replace
     ? { send: true, why: `another file is there (${there} bytes): it would be replaced` }

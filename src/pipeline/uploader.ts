@@ -51,7 +51,10 @@ export class Uploader {
     project: string,
     options: UploadOptions = {},
   ): Promise<Receipt> {
-    const imageId = await this.#imageOf(pseudonym, project, options);
+    const imageId = await this.#imageOf(pseudonym, project, options).catch(async (error) => {
+      if (typeof source !== "string") await source.cancel(error).catch(() => {}); // or what feeds it would wait for ever
+      throw error;
+    });
     return await this.#spooled(source, options, async (path) => {
       await assertWholeZip({ source: path, bytes: await sizeOf(path) });
       return await sendFile(this.#ledger, this.#destination, {

@@ -51,7 +51,7 @@ export function encodeTags(tags: DicomTags | readonly DicomTags[], pseudonym: st
   if (refused.size > 0) {
     throw new UploadError(
       "identifying-tags",
-      `Cannot send tags that may identify a person (${
+      `Cannot send tags that may identify a person, or have another value representation than theirs (${
         [...refused].join(", ")
       }): take them out; those of HARMLESS_TAGS may be sent, and Study Instance UID and Patient ID if they are the pseudonym`,
     );

@@ -48,7 +48,10 @@ export interface UploadErrorOptions extends ErrorOptions {
   readonly retryable?: boolean;
 }
 
-/** A file could not be brought to its destination. Nothing wrong is there under its final name. */
+/**
+ * A file could not be brought to its destination. Nothing wrong is there under its final name; but where a server that is at fault gives another size right
+ * after the rename (`verification-failed`), what it has is left as it is.
+ */
 export class UploadError extends PixlError {
   /** Why. */
   override readonly code: UploadErrorCode;

@@ -37,10 +37,17 @@ const NOT_CAPABLE = "NotCapable";
 /** Where it differs from what the code says. Text in place of TLS is the wrong mode, or a server process that cries out while it dies. */
 const RETRYABLE: ReadonlyMap<string, boolean> = new Map([[NOT_CAPABLE, false], ["ERR_SSL_WRONG_VERSION_NUMBER", true]]);
 
+/** Where the detail says more than the code. */
+const REMEDY_OF_DETAIL: Readonly<Record<string, string>> = {
+  [NOT_CAPABLE]: "start the program with --allow-net for the server's name, port and address",
+  "ERR_TLS_CERT_ALTNAME_INVALID":
+    "the certificate is for another name: connect by a name that is in it, or give that one as the server's name (servername, FTP_SERVER_NAME)",
+};
+
 const REMEDY: Readonly<Record<UploadErrorCode, string>> = {
   "unreachable": "check the host, the port and the firewall",
   "untrusted-certificate":
-    "give the certificate of the authority that signed the server's, and the host name that it was made for",
+    "give the certificate of the authority that signed the server's (caPem, FTP_CA_FILE); it must not have expired",
   "authority-conflict": "use one authority in a process",
   "login-refused": "check the user name and the password",
   "permission-denied": "let the user write, rename and delete in this folder, and see that no file is in the way",
@@ -71,9 +78,7 @@ const REMEDY: Readonly<Record<UploadErrorCode, string>> = {
 export function asUploadError(cause: unknown, doing: string): PixlError {
   if (cause instanceof PixlError) return cause;
   const [code, detail] = cause instanceof FTPError ? meaningOfReply(cause) : meaningOfText(cause);
-  const remedy = detail === NOT_CAPABLE
-    ? "start the program with --allow-net for the server's name, port and address"
-    : REMEDY[code];
+  const remedy = REMEDY_OF_DETAIL[detail] ?? REMEDY[code];
   const retryable = RETRYABLE.get(detail);
   return new UploadError(code, `Cannot ${doing} (${detail}): ${remedy}`, {
     cause,

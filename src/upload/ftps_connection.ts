@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { type Readable, Writable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import type { ChecksumKind } from "./checksum.ts";
+import { UploadError } from "./errors.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
 import { askTogether, refusalIn, sizeIn } from "./together.ts";
@@ -108,7 +109,8 @@ export class FtpsConnection {
       // A refusal may only mean that the folder is there; if it means more, the last command shows it.
       await this.#client.sendIgnoringError(`MKD /${names.slice(0, depth).join("/")}`);
     }
-    await this.#client.send(`CWD ${folder}`);
+    const refusal = await this.#change(folder);
+    if (refusal !== undefined) throw notThere(folder, refusal);
   }
 
   /** Size in bytes of a file, `undefined` if it is not there. @param name Absolute, or in the folder; so everywhere. */
@@ -229,7 +231,8 @@ export class FtpsConnection {
     const files = new Map<string, number>();
     this.#folder = undefined;
     // LIST with a path treats blanks and dashes differently from server to server; without one it cannot.
-    await this.#client.send(`CWD ${base}`);
+    const unusable = await this.#change(base);
+    if (unusable !== undefined) throw notThere(base, unusable);
     let folder = base.replace(/\/+$/, "");
     for (const name of names) {
       folder += `/${name}`;
@@ -366,4 +369,12 @@ export class FtpsConnection {
     this.#client.ftp.socket.setTimeout(this.#timeoutMs + bytes / HASH_BYTES_PER_MS);
     return (await reply).message;
   }
+}
+
+/** What a refused CWD means: 550 is said of what is missing, cannot be made, and is denied. */
+function notThere(folder: string, refusal: FTPError): Error {
+  if (refusal.code !== 550) return refusal;
+  const reason =
+    `Cannot use the folder '${folder}' there: check the base folder, and that the user may go into it and make folders`;
+  return new UploadError("permission-denied", reason, { cause: refusal });
 }

@@ -65,7 +65,12 @@ export class FtpsDestination implements Destination {
       await destination.#connected(signal);
     } catch (cause) {
       signal?.throwIfAborted();
-      throw asUploadError(cause, `connect to ${destination.name}`);
+      const error = asUploadError(cause, `connect to ${destination.name}`);
+      if (!(error instanceof UploadError && error.code === "timeout" && checked.mode === "explicit")) throw error;
+      const reason =
+        `Cannot connect to ${destination.name} (timeout): check the port, that the server is not busy, and the ` +
+        "mode: one that expects TLS from the first byte says nothing in the clear ('implicit')";
+      throw new UploadError("timeout", reason, { cause });
     }
     return destination;
   }

@@ -103,8 +103,9 @@ async function findSame(
   if (options.replace) return undefined;
   throw new UploadError(
     "exists-different",
-    `Cannot upload '${remote.path}': another file with this name is there (${present} bytes, not the ${source.bytes} ` +
-      "of the source or not the same): remove it or ask to replace it",
+    `Cannot upload '${remote.path}': another file with this name is there (${
+      present === source.bytes ? "of the same size, with other content" : `${present} bytes, not ${source.bytes}`
+    }): remove it or ask to replace it`,
   );
 }
 

@@ -93,7 +93,10 @@ async function run(context: Context, what: Args[0], dirs: Args[1], options: Opti
     },
   };
   const result = await upload(context, open.ledger, destination, what, dirs, options, task);
-  phase.done(`${result.sent} sent (${result.bytes} bytes), ${result.verified} verified at ${destination.name}`);
+  phase.done(
+    `${result.sent} sent (${result.bytes} bytes), ${result.verified} verified at ${destination.name}`,
+    result.failed.length === 0,
+  );
   if (json) print({ what, destination: destination.name, ...result });
   for (const { path, reason } of result.failed) screen.line(`  ${path}: ${reason}`);
   check(result);
