@@ -14,11 +14,11 @@ export interface Script {
   readonly store?: (say: (text: string) => Promise<void>, data: Deno.Conn) => Promise<Uint8Array>;
 }
 
-/** A server in implicit TLS that keeps no files but the sizes of those it was sent, to say and do what real servers only do when broken. */
+/** A server in implicit TLS that keeps no files but the sizes of those it was sent, all in one folder, to say and do what real servers only do when broken. */
 export class ScriptedFtps implements AsyncDisposable {
   /** Every command that came, without arguments. */
   readonly heard: string[] = [];
-  /** Sizes by name, after renames. */
+  /** Sizes by name, without folders, after renames. */
   readonly files = new Map<string, number>();
   readonly #listener: Deno.TlsListener;
   readonly #script: Script;
@@ -82,21 +82,21 @@ export class ScriptedFtps implements AsyncDisposable {
           });
           const bytes = await store(say, data);
           close(data);
-          this.files.set(argument, bytes.length);
+          this.files.set(nameOf(argument), bytes.length);
           return;
         }
         case "SIZE": {
-          const size = this.files.get(argument);
+          const size = this.files.get(nameOf(argument));
           return await say(size === undefined ? "550 No such file" : `213 ${size}`);
         }
         case "DELE":
-          return await say(this.files.delete(argument) ? "250 Done" : "550 No such file");
+          return await say(this.files.delete(nameOf(argument)) ? "250 Done" : "550 No such file");
         case "RNFR":
-          renaming = argument;
+          renaming = nameOf(argument);
           return await say("350 To what?");
         case "RNTO":
           if (renaming === "") return await say("503 RNFR first");
-          this.files.set(argument, this.files.get(renaming) ?? -1);
+          this.files.set(nameOf(argument), this.files.get(renaming) ?? -1);
           this.files.delete(renaming);
           renaming = "";
           return await say("250 Done");
@@ -130,6 +130,10 @@ export class ScriptedFtps implements AsyncDisposable {
     const done = task.catch(() => {}).finally(() => this.#running.delete(done));
     this.#running.add(done);
   }
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 function listen(): Deno.TlsListener {

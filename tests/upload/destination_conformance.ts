@@ -406,6 +406,9 @@ export function destinationConformance(
         await Deno.writeFile(source, randomBytes(24 * MB));
         await Deno.utime(source, mtime ?? 0, mtime ?? 0);
       }],
+      ["the source has another time", async (_: Bench, source: string) => {
+        await Deno.utime(source, 1_000, 1_000);
+      }],
       ["less has arrived than was handed over", async (workbench: Bench) => {
         await Deno.truncate(partIn(`${workbench.files}/a`), MB);
       }],

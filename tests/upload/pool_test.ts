@@ -1,5 +1,7 @@
-import { assertRejects, assertStrictEquals } from "@std/assert";
-import { FtpsPool, type FtpsPoolOptions } from "../../src/upload/mod.ts";
+import { assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
+import { FtpsPool, type FtpsPoolOptions, Pace } from "../../src/upload/mod.ts";
+import { startReceiver } from "../support/receiver.ts";
+import { Workbench } from "./workbench.ts";
 
 /** A pool whose workers run that; nobody is connected to. */
 function optionsOf(script: string): FtpsPoolOptions {
@@ -48,4 +50,15 @@ Deno.test("FtpsPool can be closed while its workers do not answer: what is on it
   await pool[Symbol.asyncDispose]();
 
   await putting;
+});
+
+Deno.test("FtpsPool keeps one pace over all its connections", async () => {
+  await using workbench = await Workbench.on(await startReceiver({ mode: "explicit" }));
+  await using pool = await FtpsPool.open({ ...workbench.server, connections: 4, pace: new Pace(4_000_000) });
+  const source = await workbench.file(1_000_000);
+  const begun = performance.now();
+
+  await Promise.all(Array.from({ length: 8 }, (_, at) => pool.put(source, `${at}.zip`)));
+
+  assertGreater(performance.now() - begun, 1_900); // 8 MB at 4 MB a second; the last piece of a quarter is not waited for
 });

@@ -131,10 +131,22 @@ for (const command of ["RNFR", "RNTO"]) {
 Deno.test("put() does not rename if another file has the name by then", async () => {
   let asked = 0;
   const { server, error } = await put({
-    answer: (command, name) => command === "SIZE" && name === "study.zip" && ++asked === 2 ? "213 5" : undefined,
+    answer: (command, name) => command === "SIZE" && name === "/study.zip" && ++asked === 2 ? "213 5" : undefined,
   });
 
   assertEquals([error, server.files, server.heard.includes("RNTO")], ["exists-different", new Map(), false]);
+});
+
+Deno.test("put() does not believe a rename after which the file has another size", async () => {
+  let renamed = false;
+  const { error } = await put({
+    answer(command) {
+      if (command === "RNTO") renamed = true;
+      return command === "SIZE" && renamed ? "213 5" : undefined;
+    },
+  });
+
+  assertEquals([error, renamed], ["verification-failed", true]);
 });
 
 Deno.test("put() sends one command at a time after a server has lost those that came together", async () => {
