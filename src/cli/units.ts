@@ -2,8 +2,11 @@ const UNITS = ["bytes", "kB", "MB", "GB", "TB"] as const;
 
 /** Bytes as people read them, in powers of a thousand: `3.2 MB`. */
 export function bytesText(bytes: number): string {
-  const power = bytes < 1_000 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(bytes) / 3));
-  return `${power === 0 ? Math.round(bytes) : (bytes / 1_000 ** power).toFixed(1)} ${UNITS[power]}`;
+  let [value, power] = [Math.round(bytes), 0];
+  while (value >= (power === 0 ? 1_000 : 999.95) && power < UNITS.length - 1) {
+    [value, power] = [value / 1_000, power + 1];
+  }
+  return `${power === 0 ? value : value.toFixed(1)} ${UNITS[power]}`;
 }
 
 /** A number of things: `1 file`, `2 files`, and with more words `1 file differs`, `2 files differ`. @param many Where it is not `one` with an s. */

@@ -1,9 +1,12 @@
+import { getLogger } from "@logtape/logtape";
 import type { Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { type FileToSend, Turns, type UploadPlan } from "./file_to_send.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
+
+const log = getLogger(["pixl", "upload"]);
 
 /** How uploads run and report. */
 export interface UploadTaskOptions {
@@ -71,7 +74,13 @@ export async function sendFiles(
       if (!isOf(OF_ONE_FILE, error)) {
         if (!isOf(OF_A_CONNECTION, error)) throw error;
         if (isLast ? tally.result.verified === 0 : plan.files.length === 1 || ++lost > 1) throw error;
-        if (!isLast) return void unlucky.push(file);
+        if (!isLast) {
+          log.warn("{path} lost the connection and comes again last: {reason}", {
+            path: file.path,
+            reason: error.message,
+          });
+          return void unlucky.push(file);
+        }
       }
       tally.fail(file.path, error);
     }

@@ -2,7 +2,10 @@ import { assertEquals } from "@std/assert";
 import { agoText, bytesText, counted, durationText } from "../../src/cli/units.ts";
 
 Deno.test("bytesText() takes the unit that leaves up to three digits", () => {
-  const cases = [[0, "0 bytes"], [999, "999 bytes"], [1_000, "1.0 kB"], [3_210_000, "3.2 MB"], [
+  const cases = [[0, "0 bytes"], [999, "999 bytes"], [1_000, "1.0 kB"], [999_940, "999.9 kB"], [999_960, "1.0 MB"], [
+    3_210_000,
+    "3.2 MB",
+  ], [
     2e15,
     "2000.0 TB",
   ]] as const;
