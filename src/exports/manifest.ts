@@ -98,10 +98,15 @@ export function encodeManifest({ version, project, extract, time, files }: Manif
  * @throws {ExportError} `not-exported` if there is none, `manifest-invalid` if it is not one.
  */
 export async function readManifest(dir: string): Promise<Manifest> {
+  return (await loadManifest(dir)).manifest;
+}
+
+/** As {@linkcode readManifest}, with the bytes that it was read from. */
+export async function loadManifest(dir: string): Promise<{ manifest: Manifest; content: Uint8Array<ArrayBuffer> }> {
   const file = join(dir, MANIFEST_NAME);
-  let text: string;
+  let content: Uint8Array<ArrayBuffer>;
   try {
-    text = await Deno.readTextFile(file);
+    content = await Deno.readFile(file);
   } catch (cause) {
     if (diskProblem(cause)?.reason === "refused") {
       throw new ExportError("export-dir-refused", `Cannot read '${file}': give this user, and Deno, read access`, {
@@ -112,7 +117,7 @@ export async function readManifest(dir: string): Promise<Manifest> {
     throw new ExportError("not-exported", `Cannot find '${file}': run 'pixl export' first`, { cause });
   }
   try {
-    return v.parse(schema, JSON.parse(text));
+    return { manifest: v.parse(schema, JSON.parse(new TextDecoder().decode(content))), content };
   } catch (cause) {
     const message = `Cannot use '${file}': it was damaged or edited, export again with --replace`;
     throw new ExportError("manifest-invalid", message, { cause });

@@ -261,7 +261,8 @@ export class ParquetExport implements AsyncDisposable {
   }
 
   /**
-   * Lists the files that were exported, for the upload: parquet files, and what else the manifest names. Links, and what others put there, are left out.
+   * Lists the files that were exported, for the upload: those that the manifest names, or the parquet files where there is none that can be read. Links,
+   * and what others put there, are left out.
    *
    * @param options Whether to hash them, and how to stop.
    * @returns The files, in the order of their paths: of one export, if another one replaces it meanwhile.
@@ -278,7 +279,7 @@ export class ParquetExport implements AsyncDisposable {
         const files: LocatedFile[] = [];
         for (const file of found) {
           // A link or a pipe that others put there is kept, and goes nowhere.
-          if (file.isSpecial || !(/\.parquet$/i.test(file.path) || named.has(file.path))) continue;
+          if (file.isSpecial || !(named?.has(file.path) ?? /\.parquet$/i.test(file.path))) continue;
           const { path, bytes } = file;
           const source = join(folder, path);
           files.push({ path, bytes, source, ...(hash ? { sha256: await hashFile(source, options) } : {}) });
@@ -355,12 +356,12 @@ async function findPublic(
   });
 }
 
-/** Paths that the manifest of an export names; none if there is no manifest that can be read. */
-async function namedBy(dir: string): Promise<ReadonlySet<string>> {
+/** Paths that the manifest of an export names; `undefined` if there is no manifest that can be read. */
+async function namedBy(dir: string): Promise<ReadonlySet<string> | undefined> {
   try {
     return new Set((await readManifest(dir)).files.map(({ path }) => path));
   } catch (error) {
-    if (error instanceof ExportError) return new Set();
+    if (error instanceof ExportError) return undefined;
     throw error;
   }
 }

@@ -28,7 +28,7 @@ export interface UploadTaskOptions {
 
 /**
  * Sends files, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last, and after them those
- * that lost the connection where the next file did not.
+ * that lost the connection while the destination is there.
  *
  * @param ledger Records what left.
  * @param destination Where to.
@@ -51,10 +51,8 @@ export async function sendFiles(
 
   /** Those that another uploader was sending. */
   const later: FileToSend[] = [];
-  /** Those that lost the connection, perhaps by what they hold, as some gateways have it: tried again last. */
+  /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
-  /** How many lost it since the last file that was there. */
-  let lost = 0;
 
   const send = async (file: FileToSend, how: typeof trySendFile, isLast = false): Promise<void> => {
     const measured = meter.file(file);
@@ -66,14 +64,13 @@ export async function sendFiles(
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
       if (receipt === undefined) return void later.push(file);
-      lost = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
       signal.throwIfAborted();
-      if (!isOf(OF_ONE_FILE, error)) {
-        if (!isOf(OF_A_CONNECTION, error)) throw error;
-        if (isLast ? tally.result.verified === 0 : plan.files.length === 1 || ++lost > 1) throw error;
+      if (isOf(OF_A_CONNECTION, error)) {
+        // If nobody answers it is not the file.
+        if (!await isThere(destination, file.path, signal)) throw error;
         if (!isLast) {
           log.warn("{path} lost the connection and comes again last: {reason}", {
             path: file.path,
@@ -81,29 +78,45 @@ export async function sendFiles(
           });
           return void unlucky.push(file);
         }
-      }
+      } else if (!isOf(OF_ONE_FILE, error)) throw error;
       tally.fail(file.path, error);
     }
     measured.done();
     options.onFile?.();
   };
-  const work = async (): Promise<void> => {
-    try {
-      for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
-        signal.throwIfAborted();
-        await send(turn.file, trySendFile);
-        turn.finished();
-      }
-      for (let file = later.shift(); file !== undefined; file = later.shift()) await send(file, sendFile);
-      for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) await send(file, sendFile, true);
-    } catch (error) {
-      failing.abort(error);
-      throw error;
+  const sendOthers = async (): Promise<void> => {
+    for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
+      signal.throwIfAborted();
+      await send(turn.file, trySendFile);
+      turn.finished();
     }
+    for (let file = later.shift(); file !== undefined; file = later.shift()) await send(file, sendFile);
   };
-  const ends = await Promise.allSettled(Array.from({ length: options.concurrency ?? 1 }, work));
-  if (ends.some(({ status }) => status === "rejected")) throw signal.reason;
+  const sendUnlucky = async (): Promise<void> => {
+    for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) await send(file, sendFile, true);
+  };
+  for (const work of [sendOthers, sendUnlucky]) {
+    const ends = await Promise.allSettled(
+      Array.from({ length: options.concurrency ?? 1 }, () =>
+        work().catch((error) => {
+          failing.abort(error);
+          throw error;
+        })),
+    );
+    if (ends.some(({ status }) => status === "rejected")) throw signal.reason;
+  }
   return tally.result;
+}
+
+/** Whether the destination answers. */
+async function isThere(destination: Destination, path: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    await destination.stat(path, { signal });
+    return true;
+  } catch {
+    signal.throwIfAborted();
+    return false;
+  }
 }
 
 /** Codes of errors that say something of one file and nothing of the next. */
@@ -116,7 +129,7 @@ const OF_ONE_FILE: readonly UploadErrorCode[] = [
   "verification-failed",
 ];
 
-/** Codes of errors that may be one file's fault, or the destination's: the next file tells. */
+/** Codes of errors that may be one file's fault, or the destination's. */
 const OF_A_CONNECTION: readonly UploadErrorCode[] = ["interrupted", "session-reuse", "timeout"];
 
 function isOf(codes: readonly UploadErrorCode[], error: unknown): error is UploadError {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
-import { ExportError, ParquetExport, readManifest } from "../exports/mod.ts";
+import { loadManifest } from "../exports/manifest.ts";
+import { ExportError, ParquetExport } from "../exports/mod.ts";
 import type { Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
@@ -9,7 +10,8 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 /** Names every file of an export; the last to be sent, so that a receiver knows that an export is whole. */
 const MANIFEST = "manifest.json";
-const UNTRUE = "it names files that are missing here: run 'pixl verify', and 'pixl export' again";
+const UNTRUE =
+  "it names files that are missing here: if the export was replaced meanwhile, send it again, else run 'pixl verify'";
 
 /** An export's files, and its manifest. */
 interface ExportPlan extends UploadPlan {
@@ -170,9 +172,8 @@ async function planExport(
 async function readManifestOf(folder: string): Promise<
   { file: string; bytes: number; sha256: string; named: ReadonlyMap<string, string> }
 > {
-  const { files } = await readManifest(folder);
+  const { manifest: { files }, content } = await loadManifest(folder);
   const file = join(folder, MANIFEST);
-  const content = await Deno.readFile(file);
   const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex();
   return { file, bytes: content.length, sha256, named: new Map(files.map((each) => [each.path, each.sha256])) };
 }

@@ -19,6 +19,7 @@ export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
   const zips: Zip[] = [];
   for (const dir of dirs) {
     const entries = await Array.fromAsync(Deno.readDir(dir)).catch((cause) => {
+      if (cause instanceof Deno.errors.NotCapable) throw cause;
       throw new UploadError(
         "source-missing",
         `Cannot look into '${dir}': check that it is a folder and that this user may read it`,

@@ -102,6 +102,12 @@ export class FtpsConnection {
     return false;
   }
 
+  /** Whether there is such a folder that the user may go into. @param folder Absolute. */
+  async has(folder: string): Promise<boolean> {
+    this.#folder = undefined;
+    return await this.#change(folder) === undefined;
+  }
+
   async #enter(folder: string): Promise<void> {
     if ((await this.#client.sendIgnoringError(`CWD ${folder}`)).code < 300) return;
     const names = folder.split("/").slice(1);

@@ -30,7 +30,8 @@ export interface FtpsOptions {
 
 /** `host:port/base`, for people and as the ledger's key: the same path in another base folder is another file. An IPv6 address is in brackets. */
 export function nameOf({ host, port, basePath = "" }: Pick<FtpsOptions, "host" | "port" | "basePath">): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}${basePath.replace(/\/+$/, "")}`;
+  const base = basePath.split("/").filter((name) => name !== "").map((name) => `/${name}`).join("");
+  return `${host.includes(":") ? `[${host}]` : host}:${port}${base}`;
 }
 
 /**

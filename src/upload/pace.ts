@@ -7,7 +7,7 @@ const [NEXT_FREE, RATE] = [0, 1];
 const MAX_PIECE_BYTES = 256 * 1024;
 
 /** Everybody together is never booked so far ahead, in microseconds, unless the clock was set back: as each takes a quarter of a second at most. */
-const MAX_AHEAD_US = 60_000_000n;
+const MAX_AHEAD_US = 20_000_000n;
 
 /**
  * A limit on bytes a second that all transfers share which are given the same one, in workers too: its state is shared memory.

@@ -82,7 +82,8 @@ export async function putFile(
     if (!connection.closed && !(isKnown && isInterruption(cause))) {
       await connection.remove(name).catch(() => {}); // the first error is the one to tell
     }
-    if (!(wasThere && cause instanceof FTPError && cause.code === 550)) throw cause;
+    const isRefused = cause instanceof FTPError && cause.code === 550;
+    if (!(wasThere && isRefused && !connection.closed) || await connection.has(remote.folder)) throw cause;
     const reason = `Cannot upload '${remote.path}': its folder may have been renamed meanwhile; try again`;
     throw new UploadError("interrupted", reason, { cause });
   }
@@ -147,6 +148,7 @@ async function rename(connection: FtpsConnection, part: string, remote: RemotePa
   } catch (error) {
     const path = `${remote.path.slice(0, -remote.name.length)}${part}`;
     if (connection.closed || await connection.size(path) !== undefined) throw error;
+    await connection.remove(part).catch(() => {}); // it may be in the folder that the connection is in, whatever that is called now
     throw new UploadError(
       "interrupted",
       `Cannot upload '${remote.path}': somebody has moved or removed the unfinished file; try again`,

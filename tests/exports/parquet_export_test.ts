@@ -401,7 +401,9 @@ Deno.test("ParquetExport.files() lists what was exported with size, and hashes i
   await using here = await scene();
   await exportAll(here);
   const parquetExport = here.export();
-  await Deno.writeTextFile(join(parquetExport.dir, "omop", "notes.txt"), "put there by hand");
+  for (const name of ["notes.txt", "by-hand.parquet"]) {
+    await Deno.writeTextFile(join(parquetExport.dir, "omop", name), "put there by hand");
+  }
   for (const { sha256 } of await parquetExport.files()) assertEquals(sha256, undefined);
   const files = await parquetExport.files({ hash: true });
   assertEquals(

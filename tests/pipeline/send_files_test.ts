@@ -17,13 +17,14 @@ type Put = (path: string) => Promise<void>;
 /** A share that does something else before it takes a file. */
 function sharing(share: Destination, before: Put): Destination {
   return new Proxy(share, {
-    get: (target, name) =>
-      name === "put"
-        ? async (source: string, path: string, options: PutOptions): Promise<Receipt> => {
-          await before(path);
-          return await target.put(source, path, options);
-        }
-        : Reflect.get(target, name, target),
+    get(target, name) {
+      if (name === "stat") return target.stat.bind(target);
+      if (name !== "put") return Reflect.get(target, name, target);
+      return async (source: string, path: string, options: PutOptions): Promise<Receipt> => {
+        await before(path);
+        return await target.put(source, path, options);
+      };
+    },
   });
 }
 
@@ -94,26 +95,50 @@ embeddedTest("sendFiles() sends the others where one file always loses the conne
   assertEquals([tried.filter((path) => path === bad).length, tried.at(-1)], [2, bad]);
 });
 
-for (
-  const [what, lost, tries] of [["two files in a row", [0, 1], 2], ["the only file", [0], 1]] as const
-) {
-  embeddedTest(`sendFiles() ends where ${what} lost the connection: the destination is out of reach`, async () => {
-    await using place = await site("dead", 1);
+embeddedTest(
+  "sendFiles() sends the others where several files in a row lose the connection, on several connections",
+  async () => {
+    await using place = await site("gateways", 1);
     const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
-    const count = what === "the only file" ? 1 : 5;
-    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: count });
-    const bad = new Set<string | undefined>(lost.map((at) => files[at]?.path));
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 9 });
+    const bad = new Set(files.slice(0, 4).map(({ path }) => path));
+    const { promise: badAreThrough, resolve } = Promise.withResolvers<void>();
     let tried = 0;
-    const destination = sharing(share, (path) => {
-      tried++;
-      return bad.has(path) ? fails("timeout") : Promise.resolve();
+    const destination = sharing(share, async (path) => {
+      if (!bad.has(path)) return await deadline(badAreThrough, 5_000);
+      if (++tried === 4) resolve();
+      await fails("timeout");
     });
 
-    const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+    const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 3 });
 
-    assertEquals([error.code, tried], ["timeout", tries]);
+    assertEquals([sent, new Set(failed.map(({ path }) => path)), tried], [5, bad, 8]);
+  },
+);
+
+embeddedTest("sendFiles() blames the only file if the destination is there", async () => {
+  await using place = await site("alone", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 1 });
+
+  const { failed } = await sendFiles(ledger, sharing(share, () => fails("interrupted")), { files, failed: [] });
+
+  assertEquals(failed.map(({ path }) => path), files.map(({ path }) => path));
+});
+
+embeddedTest("sendFiles() ends where a file loses the connection and nobody answers", async () => {
+  await using place = await site("dead", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 5 });
+  let tried = 0;
+  const destination = new Proxy(sharing(share, () => (tried++, fails("timeout"))), {
+    get: (target, name) => name === "stat" ? () => fails("unreachable") : Reflect.get(target, name, target),
   });
-}
+
+  const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals([error.code, tried], ["timeout", 1]);
+});
 
 for (const code of ["unreachable", "login-refused", "untrusted-certificate", "no-space"] as const) {
   embeddedTest(`sendFiles() ends at once at ${code}: no other file would do better`, async () => {

@@ -80,6 +80,7 @@ export async function site(project: string, studies: number, zipBytes = 1_000): 
 
 /** As `pixl export` does, of the files that are there. */
 export async function writeManifest(parquetExport: ParquetExport): Promise<string> {
+  await Deno.remove(`${parquetExport.dir}/manifest.json`).catch(() => {}); // or only what it names would be listed
   const files = await parquetExport.files({ hash: true });
   const text = encodeManifest({
     ...{ version: 1, project: parquetExport.projectSlug, extract: parquetExport.timeSlug },

@@ -41,7 +41,7 @@ rabbitmqTest("RabbitmqBroker.declare() says which queueType fits a queue of the 
   assertEquals(error.code, "queue-mismatch");
   assertStringIncludes(
     error.message,
-    "if it is the Python PIXL's, open RabbitMQ with queueType 'classic'; if not, empty and delete it",
+    "if it is the Python PIXL's, open RabbitMQ with queueType 'classic' (RABBITMQ_QUEUE_TYPE of pixl); if not, empty and delete it",
   );
 
   const other = queueName();

@@ -7,6 +7,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
+import { deadline } from "@std/async";
 import { type OutgoingMessage, PublishError, QueueError, RabbitmqBroker } from "@pixl/core/queue";
 import { sharedRabbitmq, startRabbitmq, useSharedRabbitmq } from "../support/rabbitmq.ts";
 import { testWith } from "../support/programs.ts";
@@ -262,10 +263,10 @@ rabbitmqTest("what was confirmed survives RabbitMQ's sudden end, and all goes on
 
   await server.kill();
   await eventually(() => Promise.resolve(held.lost.aborted), "the delivery was not lost");
-  const waiting = take(pulling);
+  const waiting = pulling.next(); // the server may take its time
   await server.restart();
 
-  const seen = new Set([(await waiting).messageId]);
+  const seen = new Set([(await deadline(waiting, 15_000)).messageId]);
   await broker.publish(queue, [message("afterwards")]);
   while (!seen.has("afterwards")) {
     const delivery = await take(pushing);

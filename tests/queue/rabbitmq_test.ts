@@ -261,18 +261,18 @@ rabbitmqTest("RabbitmqDelivery.retry() rounds a delay up to the next step, and d
   await using broker = await RabbitmqBroker.open(await sharedRabbitmq());
   const queue = queueName();
   await broker.declare(queue);
-  await broker.publish(queue, messages(5));
+  await broker.publish(queue, messages(4));
   await using subscription = await broker.subscribe(queue);
-  for (const delayMs of [4_001, 64_000, 64_001, 3_600_000, 1e12]) await (await take(subscription)).retry(delayMs);
-  await depthBecomes(broker, queue, { delayed: 5 });
+  for (const delayMs of [4_001, 64_000, 64_001, 1e12]) await (await take(subscription)).retry(delayMs);
+  await depthBecomes(broker, queue, { delayed: 4 });
   const counts = await withRaw((channel) =>
     Promise.all(
-      [4_000, 16_000, 64_000, 256_000, 1_024_000, 4_096_000].map(async (ms) =>
+      [4_000, 16_000, 64_000, 256_000].map(async (ms) =>
         (await channel.checkQueue(`${queue}.delay.${ms}`)).messageCount
       ),
     )
   );
-  assertEquals(counts, [0, 1, 1, 1, 0, 2]);
+  assertEquals(counts, [0, 1, 1, 2]);
 });
 
 rabbitmqTest("a message whose consumers vanish becomes a dead letter after maxDeliveries returns", async () => {

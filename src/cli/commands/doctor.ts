@@ -51,7 +51,6 @@ const CHECKS: readonly Check[] = [
     access: (config) => destinationAccess(config, 1),
     async run(config, signal) {
       await using destination = await openUpload(config, { connections: 1 }, undefined, signal);
-      await destination.list("pixl-doctor", { signal }); // that there is no such folder only shows if the base folder is there
       return config.destination.kind === "directory"
         ? `${destination.name}, is there`
         : `${destination.name}, certificate verified, login accepted`;

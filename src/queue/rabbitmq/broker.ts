@@ -31,7 +31,7 @@ const NOTHING = Buffer.alloc(0);
 
 /**
  * The queues in RabbitMQ, 3.10 or later: quorum queues, one for what is ready, one for each step of the delay (`<queue>.delay.<ms>`) and one for dead
- * letters (`<queue>.dead`). A delay is rounded up to 250 ms, 1 s, 4 s, 16 s, 64 s, 256 s, 17 min or 68 min, the longest.
+ * letters (`<queue>.dead`). A delay is rounded up to 250 ms, 1 s, 4 s, 16 s, 64 s or 256 s, the longest.
  *
  * Of its two connections one publishes and one does the rest. They come back by themselves when they were cut, and subscriptions with them.
  *

@@ -38,7 +38,7 @@ class Pending implements Sent {
   readonly queue: string;
   /** How long it may take, and when that time is over, as by `performance.now()`. */
   readonly patience: Patience;
-  readonly until: number;
+  until: number;
   /** RabbitMQ gave it back, and will confirm it all the same. */
   returned = false;
   readonly #forget: (pending: Pending) => void;
@@ -89,7 +89,10 @@ export class Confirms {
   /** @param connection Where the channel is opened. */
   constructor(connection: Connection) {
     this.#connection = connection;
-    connection.onBlockedChange(() => this.#wake());
+    connection.onBlockedChange(() => {
+      if (!connection.blocked) this.#giveTimeBack();
+      this.#wake();
+    });
   }
 
   /** The channel, if a message may be sent now. */
@@ -196,6 +199,14 @@ export class Confirms {
       this.#full = false;
     } catch {
       await delay(200, { signal: this.#connection.closing }).catch(() => {});
+    }
+  }
+
+  /** An alarm is over: those that bore it have all their time again. */
+  #giveTimeBack(): void {
+    const now = performance.now();
+    for (const pending of this.#pending) {
+      if (pending.patience.bearsAlarm) pending.until = now + pending.patience.timeoutMs;
     }
   }
 

@@ -278,7 +278,8 @@ function connect(
     clientProperties: { connection_name: name },
     // amqplib only half-closes a socket, and a broker that hangs never closes its half. This ends them all, those just being opened too.
     signal,
-    ...tls,
+    ...(tls === false || tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls === false || tls.servername === undefined ? {} : { servername: tls.servername }),
     recovery: {
       initialDelay: 200,
       maxDelay: 2_000,

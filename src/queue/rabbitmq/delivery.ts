@@ -2,11 +2,17 @@ import type { Message } from "amqplib";
 import type { Abortable, Delivery, Effect, Priority } from "../broker.ts";
 import { PublishError } from "../errors.ts";
 import { lostFailure } from "./failure.ts";
-import type { Letter } from "./confirms.ts";
+import type { Letter, Patience } from "./confirms.ts";
 import type { Settings } from "./options.ts";
 import { type Change, copied, deliveriesOf, publishedAtOf, readProperties, returnsOf } from "./properties.ts";
 import type { Session } from "./session.ts";
 import { delayQueueFor, queueNames } from "./topology.ts";
+
+/**
+ * For what work on a message has come to. Short of memory or disk, RabbitMQ takes nothing for as long as that lasts: to give the message back then would be
+ * counted as a return, and the work be done again.
+ */
+const BEARING = { bearsAlarm: true } as const;
 
 /** What a delivery needs beside its message. */
 export interface DeliveryContext {
@@ -17,7 +23,7 @@ export interface DeliveryContext {
   /** The type of the queue, and the returns before the message is made a dead letter. */
   readonly settings: Pick<Settings, "queueType" | "maxDeliveries">;
   /** Sends a copy and waits for the confirmation. @throws The signal's reason, if it was not sent before. */
-  send(queue: string, letter: Letter, options: Abortable): Promise<void>;
+  send(queue: string, letter: Letter, options: Abortable & Pick<Patience, "bearsAlarm">): Promise<void>;
 }
 
 /**
@@ -75,16 +81,16 @@ export class RabbitmqDelivery implements Delivery {
   }
 
   async requeue(delayMs: number): Promise<void> {
-    await this.#moveTo(delayQueueFor(this.#context.queue, delayMs), {});
+    await this.#moveTo(delayQueueFor(this.#context.queue, delayMs), {}, BEARING);
   }
 
   async retry(delayMs: number): Promise<void> {
-    await this.#moveTo(delayQueueFor(this.#context.queue, delayMs), { attempt: this.attempt + 1 });
+    await this.#moveTo(delayQueueFor(this.#context.queue, delayMs), { attempt: this.attempt + 1 }, BEARING);
   }
 
   async deadLetter(reason: string, errorClass?: string): Promise<void> {
     const death = { reason, ...(errorClass === undefined ? {} : { errorClass }), at: new Date().toISOString() };
-    await this.#moveTo(queueNames(this.#context.queue).dead, { attempt: this.attempt, death });
+    await this.#moveTo(queueNames(this.#context.queue).dead, { attempt: this.attempt, death }, BEARING);
   }
 
   /** Whether a classic queue gave it out before: its consumer may have died of it, which nobody else counts. */
@@ -111,10 +117,12 @@ export class RabbitmqDelivery implements Delivery {
     }
   }
 
-  async #moveTo(queue: string, change: Change): Promise<void> {
+  async #moveTo(queue: string, change: Change, patience: Pick<Patience, "bearsAlarm"> = {}): Promise<void> {
     const { messageId, body } = this;
     const properties = copied(this.#message.properties, change);
-    await this.#answer(() => this.#context.send(queue, { messageId, body, properties }, { signal: this.lost }));
+    await this.#answer(() =>
+      this.#context.send(queue, { messageId, body, properties }, { ...patience, signal: this.lost })
+    );
   }
 
   /** If what comes before fails, the message is still in hand and may be answered otherwise. */

@@ -241,8 +241,7 @@ export class RabbitmqSubscription implements Subscription {
       queue: this.#queue,
       session,
       settings: this.#connection.settings,
-      // Short of memory or disk it takes nothing for as long as that lasts. To give a message back then would be counted, and the work done again.
-      send: (queue, letter, options) => this.#publisher.send(queue, letter, { ...options, bearsAlarm: true }),
+      send: (queue, letter, options) => this.#publisher.send(queue, letter, options),
     });
     if (delivery.returned) return await delivery.countReturn().catch(() => giveBack(delivery));
     const [waiter] = this.#waiters;

@@ -1,14 +1,12 @@
 import type { Channel } from "amqplib";
 import type { Settings } from "./options.ts";
 
-/** The longest delay, in milliseconds: longer than the hour that a service may ask for with `Retry-After`. */
-const LONGEST_DELAY_MS = 4_096_000;
 /** Steps of the delay in milliseconds, times four each. A delay is rounded up to the next, and down to the last. */
-export const DELAYS_MS = [250, 1_000, 4_000, 16_000, 64_000, 256_000, 1_024_000, LONGEST_DELAY_MS] as const;
+export const DELAYS_MS = [250, 1_000, 4_000, 16_000, 64_000, 256_000] as const;
 
 /** More returns than any reader of dead letters makes. RabbitMQ 4 drops a message after 20 where no limit is given. */
 const NO_LIMIT = 1_000_000_000;
-/** AMQP names have at most 255 bytes, and the longest of our endings has 14. */
+/** AMQP names have at most 255 bytes, and the longest of our endings has 13. */
 const MAX_NAME_BYTES = 240;
 /** As the Python PIXL declares it: any other number would clash. */
 const MAX_PRIORITY = 5;
@@ -57,7 +55,7 @@ export function delayQueueFor(queue: string, delayMs: number): string {
       `Cannot delay a message as 'delayMs' must be a finite number of at least 0: current value is ${delayMs}`,
     );
   }
-  return delayQueue(queue, DELAYS_MS.find((step) => step >= delayMs) ?? LONGEST_DELAY_MS);
+  return delayQueue(queue, DELAYS_MS.find((step) => step >= delayMs) ?? 256_000);
 }
 
 /**
