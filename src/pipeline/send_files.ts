@@ -8,6 +8,9 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 const log = getLogger(["pixl", "upload"]);
 
+/** More files that lose the connection, with none between them that does not, are not these files' fault. */
+const MOST_UNLUCKY_IN_A_ROW = 5;
+
 /** How uploads run and report. */
 export interface UploadTaskOptions {
   /** Ends it after the files in hand were cut off; nothing half-sent is visible. */
@@ -53,6 +56,7 @@ export async function sendFiles(
   const later: FileToSend[] = [];
   /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
+  let unluckyInARow = 0;
 
   const send = async (file: FileToSend, how: typeof trySendFile, isLast = false): Promise<void> => {
     const measured = meter.file(file);
@@ -64,14 +68,16 @@ export async function sendFiles(
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
       if (receipt === undefined) return void later.push(file);
+      unluckyInARow = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error)) {
-        // If nobody answers it is not the file.
+        // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
         if (!await isThere(destination, file.path, signal)) throw error;
         if (!isLast) {
+          if (++unluckyInARow > MOST_UNLUCKY_IN_A_ROW) throw error;
           log.warn("{path} lost the connection and comes again last: {reason}", {
             path: file.path,
             reason: error.message,
@@ -79,6 +85,7 @@ export async function sendFiles(
           return void unlucky.push(file);
         }
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
+      else unluckyInARow = 0;
       tally.fail(file.path, error);
     }
     measured.done();

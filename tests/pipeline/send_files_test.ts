@@ -126,6 +126,18 @@ embeddedTest("sendFiles() blames the only file if the destination is there", asy
   assertEquals(failed.map(({ path }) => path), files.map(({ path }) => path));
 });
 
+embeddedTest("sendFiles() ends where no file gets through, though the destination answers", async () => {
+  await using place = await site("firewall", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 20 });
+  let tried = 0;
+  const destination = sharing(share, () => (tried++, fails("timeout")));
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals(tried, 6);
+});
+
 embeddedTest("sendFiles() ends where a file loses the connection and nobody answers", async () => {
   await using place = await site("dead", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
