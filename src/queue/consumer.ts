@@ -241,14 +241,12 @@ export class Consumer implements AsyncDisposable {
       if (!(error instanceof MalformedMessageError)) throw error;
       return { outcome: { kind: "discard", reason: error.message } };
     }
-    if (delivery.attempt > this.#options.maxAttempts) {
+    const { maxAttempts } = this.#options;
+    if (delivery.attempt > maxAttempts) {
+      const ended = "its consumers died with it, or fewer are allowed than before";
       return {
         message,
-        outcome: {
-          kind: "discard",
-          reason:
-            `attempt ${delivery.attempt} of ${this.#options.maxAttempts}: its consumers died with it, or fewer are allowed than before`,
-        },
+        outcome: { kind: "discard", reason: `attempt ${delivery.attempt} of ${maxAttempts}: ${ended}` },
       };
     }
     return { message, outcome: await this.#calls.call(message, delivery) };
