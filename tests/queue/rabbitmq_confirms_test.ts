@@ -100,3 +100,17 @@ Deno.test("Confirms.send() gives a silent broker no more than its time", async (
   const { confirmed } = confirms.send(channel, "pacs", LETTER, { timeoutMs: 10, bearsAlarm: true });
   await assertRejects(() => confirmed, QueueError, "check that it is running");
 });
+
+Deno.test("Confirms.send() has all its time again when an alarm that it bore is over", async () => {
+  const connection = new StubConnection();
+  const { confirms } = connection;
+  const channel = await confirms.ready({ timeoutMs: 1_000 });
+  const { confirmed } = confirms.send(channel, "pacs", LETTER, { timeoutMs: 1_000, bearsAlarm: true });
+  connection.setBlocked(true);
+  await delay(1_500);
+  connection.setBlocked(false);
+  await delay(650); // later than the next look, had the time not begun anew
+  assertEquals(await isSettled(confirmed), false);
+  connection.confirmAll();
+  await confirmed;
+});
