@@ -29,7 +29,9 @@ async function main(): Promise<number> {
   const code = Math.max(...await Promise.all(parts.map(runPart)));
   const { passed, failed, skipped, missing } = sum(await Promise.all(parts.map(({ junit }) => readJunit(junit))));
   const leaks = (await Promise.all(parts.map(({ logs }) => findSeeds(logs)))).flat();
-  let failures = failed + leaks.length;
+  let failures = failed.length + leaks.length;
+  // Once more at the end: the parts print a great deal between one another's lines.
+  for (const text of failed) say(`FAILED: ${text}`);
   for (const leak of leaks) say(`FAILED: an identifier or a password is in ${leak}`);
   if (CI && missing > 0) {
     say(`FAILED: ${missing} tests were skipped for a missing service, which CI does not allow`);
@@ -169,7 +171,8 @@ async function runDenoTest(
 
 interface Counts {
   readonly passed: number;
-  readonly failed: number;
+  /** Name, place and error of each. */
+  readonly failed: readonly string[];
   readonly skipped: number;
   /** Skipped since a program is missing. */
   readonly missing: number;
@@ -177,22 +180,31 @@ interface Counts {
 
 async function readJunit(path: string): Promise<Counts> {
   const text = await Deno.readTextFile(path).catch(() => "");
-  const counts = { passed: 0, failed: 0, skipped: 0, missing: 0 };
+  const failed: string[] = [];
+  let [passed, skipped, missing] = [0, 0, 0];
   for (const [head, inside = ""] of text.matchAll(/<testcase\b[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g)) {
-    if (/<skipped/.test(inside)) {
-      counts.skipped += 1;
-      if (head.includes(SKIPPED)) counts.missing += 1;
-    } else if (/<(failure|error)/.test(inside)) counts.failed += 1;
-    else counts.passed += 1;
+    const error = /<(?:failure|error)\b[^>]*>([^<]*)/.exec(inside);
+    if (inside.includes("<skipped")) {
+      skipped += 1;
+      if (head.includes(SKIPPED)) missing += 1;
+    } else if (error !== null) {
+      const [, name, file] = /name="([^"]*)" classname="([^"]*)"/.exec(head) ?? [];
+      failed.push(unescapeXml(`${file}: ${name}\n${error[1]}`));
+    } else passed += 1;
   }
-  return counts;
+  return { passed, failed, skipped, missing };
+}
+
+function unescapeXml(xml: string): string {
+  const characters: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return xml.replace(/&(\w+);/g, (entity, name) => characters[name] ?? entity);
 }
 
 function sum(all: readonly Counts[]): Counts {
   const total = (of: (counts: Counts) => number) => all.reduce((count, counts) => count + of(counts), 0);
   return {
     passed: total(({ passed }) => passed),
-    failed: total(({ failed }) => failed),
+    failed: all.flatMap(({ failed }) => failed),
     skipped: total(({ skipped }) => skipped),
     missing: total(({ missing }) => missing),
   };
