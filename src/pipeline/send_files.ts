@@ -1,5 +1,5 @@
 import { getLogger } from "@logtape/logtape";
-import type { Ledger } from "../database/mod.ts";
+import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { type FileToSend, Turns, type UploadPlan } from "./file_to_send.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
@@ -8,7 +8,7 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 const log = getLogger(["pixl", "upload"]);
 
-/** More files that lose the connection, with none between them that does not, are not these files' fault. */
+/** More files on one connection that lose it, with none between them that is sent, are not these files' fault. */
 const MOST_UNLUCKY_IN_A_ROW = 5;
 
 /** How uploads run and report. */
@@ -38,7 +38,8 @@ export interface UploadTaskOptions {
  * @param plan What to send; what cannot be is passed on to the result.
  * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
- * @throws {UploadError} If the destination is out of reach or refuses us: then no other file would do better. Those in hand are cut off.
+ * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and none was sent: then no other file would
+ * do better. Those in hand are cut off.
  */
 export async function sendFiles(
   ledger: Ledger,
@@ -57,6 +58,11 @@ export async function sendFiles(
   /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
   let unluckyInARow = 0;
+  /** What the last of them ended with, in the end. */
+  let lost: UploadError | undefined;
+  let wasAnySent = false;
+  // One outage hits a file on each connection.
+  const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
 
   const send = async (file: FileToSend, how: typeof trySendFile, isLast = false): Promise<void> => {
     const measured = meter.file(file);
@@ -68,24 +74,25 @@ export async function sendFiles(
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
       if (receipt === undefined) return void later.push(file);
-      unluckyInARow = 0;
+      if (!receipt.skipped) [unluckyInARow, wasAnySent] = [0, true];
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error)) {
+        if (error.cause instanceof LeaseLostError) return void (isLast ? unlucky : later).push(file);
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
         if (!await isThere(destination, file.path, signal)) throw error;
         if (!isLast) {
-          if (++unluckyInARow > MOST_UNLUCKY_IN_A_ROW) throw error;
+          if (++unluckyInARow > mostUnlucky) throw error;
           log.warn("{path} lost the connection and comes again last: {reason}", {
             path: file.path,
             reason: error.message,
           });
           return void unlucky.push(file);
         }
+        lost = error;
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
-      else unluckyInARow = 0;
       tally.fail(file.path, error);
     }
     measured.done();
@@ -102,7 +109,7 @@ export async function sendFiles(
   const sendUnlucky = async (): Promise<void> => {
     for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) await send(file, sendFile, true);
   };
-  for (const work of [sendOthers, sendUnlucky]) {
+  const onAllConnections = async (work: () => Promise<void>): Promise<void> => {
     const ends = await Promise.allSettled(
       Array.from({ length: options.concurrency ?? 1 }, () =>
         work().catch((error) => {
@@ -111,18 +118,22 @@ export async function sendFiles(
         })),
     );
     if (ends.some(({ status }) => status === "rejected")) throw signal.reason;
-  }
+  };
+  await onAllConnections(sendOthers);
+  const severalUnlucky = unlucky.length > 1;
+  await onAllConnections(sendUnlucky);
+  if (severalUnlucky && !wasAnySent && lost !== undefined) throw lost;
   return tally.result;
 }
 
-/** Whether the destination answers. */
+/** Whether the destination answers, and be it that it has too many connections just now. */
 async function isThere(destination: Destination, path: string, signal: AbortSignal): Promise<boolean> {
   try {
     await destination.stat(path, { signal });
     return true;
-  } catch {
+  } catch (error) {
     signal.throwIfAborted();
-    return false;
+    return error instanceof UploadError && error.code === "interrupted";
   }
 }
 

@@ -14,7 +14,7 @@ export interface Zip {
 /** Largest end of a zip archive: its last record and a comment. */
 const END_BYTES = 22 + 65_535;
 
-/** Every `<pseudonym>.zip` right in these folders; hidden files are left out. @throws {UploadError} `source-missing` if one cannot be read. */
+/** Every `<pseudonym>.zip` right in these folders; hidden files are left out. @throws {UploadError} `source-missing` if one cannot be read; {@linkcode Deno.errors.NotCapable} without the permission. */
 export async function findZips(dirs: readonly string[]): Promise<Zip[]> {
   const zips: Zip[] = [];
   for (const dir of dirs) {

@@ -6,8 +6,8 @@ const [NEXT_FREE, RATE] = [0, 1];
 /** Longest piece that is sent at once, in bytes; see {@linkcode Pace.pieceBytes}. */
 const MAX_PIECE_BYTES = 256 * 1024;
 
-/** Everybody together is never booked so far ahead, in microseconds, unless the clock was set back: as each takes a quarter of a second at most. */
-const MAX_AHEAD_US = 20_000_000n;
+/** Booked further ahead, in microseconds, means that the clock was set back: each takes a quarter of a second at most, also for what was cut off since. */
+const MAX_AHEAD_US = 60_000_000n;
 
 /**
  * A limit on bytes a second that all transfers share which are given the same one, in workers too: its state is shared memory.

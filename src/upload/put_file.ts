@@ -82,9 +82,11 @@ export async function putFile(
     if (!connection.closed && !(isKnown && isInterruption(cause))) {
       await connection.remove(name).catch(() => {}); // the first error is the one to tell
     }
-    const isRefused = cause instanceof FTPError && cause.code === 550;
-    if (!(wasThere && isRefused && !connection.closed) || await connection.has(remote.folder)) throw cause;
-    const reason = `Cannot upload '${remote.path}': its folder may have been renamed meanwhile; try again`;
+    // vsftpd says 553 for a file in a folder that is gone.
+    const isRefused = cause instanceof FTPError && [550, 553].includes(cause.code);
+    if (!(wasThere && isRefused)) throw cause;
+    if (!connection.closed && await connection.has(remote.folder).catch(() => false)) throw cause;
+    const reason = `Cannot upload '${remote.path}': its folder may have been renamed or removed meanwhile; try again`;
     throw new UploadError("interrupted", reason, { cause });
   }
 }

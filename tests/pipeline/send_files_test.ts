@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { deadline } from "@std/async";
 import { type FileToSend, Turns } from "../../src/pipeline/file_to_send.ts";
+import { LeaseLostError } from "../../src/database/mod.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
 import {
   type Destination,
@@ -151,6 +152,88 @@ embeddedTest("sendFiles() ends where a file loses the connection and nobody answ
 
   assertEquals([error.code, tried], ["timeout", 1]);
 });
+
+embeddedTest("sendFiles() ends where no file gets through, also if others are there already between them", async () => {
+  await using place = await site("half", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const source = `${dir}/images/${pseudonym}.zip`;
+  const files = filesOf(source, crypto.randomUUID(), { there: 20, new: 20 });
+  const isNew = (path: string) => path.includes("-new/");
+  for (const { path } of files.filter(({ path }) => !isNew(path))) await share.put(source, path);
+  let tried = 0;
+  const destination = sharing(share, (path) => isNew(path) ? (tried++, fails("timeout")) : Promise.resolve());
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals(tried, 6);
+});
+
+embeddedTest("sendFiles() ends where each of a few files loses the connection and none is sent", async () => {
+  await using place = await site("few", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+  let tried = 0;
+  const destination = sharing(share, () => (tried++, fails("timeout")));
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals(tried, 6);
+});
+
+embeddedTest("sendFiles() goes on after an outage that hit a file on each of 8 connections", async () => {
+  await using place = await site("outage", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 10 });
+  const { promise: allInHand, resolve } = Promise.withResolvers<void>();
+  let tried = 0;
+  const destination = sharing(share, async () => {
+    if (++tried > 8) return;
+    if (tried === 8) resolve();
+    await allInHand;
+    await fails("timeout");
+  });
+
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 8 });
+
+  assertEquals([result.sent, result.failed], [10, []]);
+});
+
+embeddedTest("sendFiles() goes on where the destination has too many connections for a moment", async () => {
+  await using place = await site("crowded", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+  let tried = 0;
+  const crowded = sharing(share, () => ++tried === 1 ? fails("interrupted") : Promise.resolve());
+  const destination = new Proxy(crowded, {
+    get: (target, name) => name === "stat" ? () => fails("interrupted") : Reflect.get(target, name, target),
+  });
+
+  const result = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([result.sent, result.failed], [3, []]);
+});
+
+embeddedTest(
+  "sendFiles() leaves a file that another uploader has taken over to that one, and blames nobody",
+  async () => {
+    await using place = await site("taken", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 8 });
+    let [tried, looks] = [0, 0];
+    const held = sharing(share, async () => {
+      if (++tried <= 8) throw new LeaseLostError("upload", "a path", "us");
+      await Promise.resolve();
+    });
+    const destination = new Proxy(held, {
+      get: (target, name) =>
+        name === "stat" ? () => (looks++, fails("interrupted")) : Reflect.get(target, name, target),
+    });
+
+    const result = await sendFiles(ledger, destination, { files, failed: [] });
+
+    assertEquals([result.sent, result.failed, tried, looks], [8, [], 16, 0]);
+  },
+);
 
 for (const code of ["unreachable", "login-refused", "untrusted-certificate", "no-space"] as const) {
   embeddedTest(`sendFiles() ends at once at ${code}: no other file would do better`, async () => {

@@ -61,6 +61,22 @@ Deno.test("Confirms.ready() waits for the end of an alarm, if it is told to bear
   await ready;
 });
 
+Deno.test("Confirms.ready() has all its time again when an alarm that it bore is over", async () => {
+  const connection = new StubConnection();
+  connection.setBlocked(true);
+  let open = () => {};
+  const { promise, resolve } = Promise.withResolvers<ConfirmChannel>();
+  const channel = await connection.confirmChannel();
+  connection.confirmChannel = () => (open = () => resolve(channel), promise);
+  const ready = connection.confirms.ready({ timeoutMs: 200, bearsAlarm: true });
+  await delay(150);
+  connection.setBlocked(false);
+  await delay(100); // it has waited longer than its time by now
+  assertEquals(await isSettled(ready), false);
+  open();
+  assertEquals(await ready, channel);
+});
+
 Deno.test("Confirms.ready() ends with its signal's reason, also during an alarm that it bears", async () => {
   const connection = new StubConnection();
   connection.setBlocked(true);

@@ -58,6 +58,25 @@ Deno.test("Pace.take() goes on where the clock is set back, and keeps the limit 
   }
 });
 
+Deno.test("Pace.take() keeps the limit for 160 that ask at once, as 64 connections do that are cut and come back", async () => {
+  const pace = new Pace(1_000_000);
+  using time = new FakeTime();
+  const realNow = Date.now;
+  const start = realNow() - time.clock();
+  Date.now = () => start + time.clock();
+  try {
+    let taken = 0;
+    const all = Array.from({ length: 160 }, () => pace.take(250_000).then(() => taken += 1));
+    for (let seconds = 1; seconds <= 40; seconds++) {
+      await time.advance(1_000);
+      assertEquals(taken, Math.min(160, 4 * seconds + 1));
+    }
+    await Promise.all(all);
+  } finally {
+    Date.now = realNow;
+  }
+});
+
 Deno.test("Pace.take() refuses more than a piece, which nobody could stop waiting for", async () => {
   await assertRejects(() => new Pace(1_000).take(251), RangeError, "250 at most");
 });

@@ -108,10 +108,12 @@ export class Confirms {
    */
   async ready(patience: Patience, { signal }: Abortable = {}): Promise<ConfirmChannel> {
     for (;;) {
+      const wasBlocked = this.#connection.blocked;
       try {
         return await this.#readyWithin(Math.max(1, patience.timeoutMs), { ...(signal && { signal }) });
       } catch (error) {
-        if (!(patience.bearsAlarm && this.#connection.blocked)) throw error;
+        // An alarm that is over has used the time up.
+        if (!(patience.bearsAlarm && (wasBlocked || this.#connection.blocked))) throw error;
         signal?.throwIfAborted();
         this.#connection.closing.throwIfAborted();
       }

@@ -121,7 +121,7 @@ export class Connection implements AsyncDisposable {
     return this.#blocked;
   }
 
-  /** @param listener Called whenever {@linkcode blocked} has changed. */
+  /** @param listener Called when {@linkcode blocked} may have changed. */
   onBlockedChange(listener: () => void): void {
     this.#listeners.add(listener);
   }
