@@ -9,6 +9,7 @@ import {
   SKIPPED,
   unpackedOf,
 } from "../tests/support/programs.ts";
+import { openDatabase } from "../src/database/mod.ts";
 import { sharedServices } from "./test_services.ts";
 import { print, say as sayLine } from "./say.ts";
 
@@ -26,7 +27,9 @@ async function main(): Promise<number> {
   await install(PROGRAM_NAMES.filter((name) => !isInstalled(name)));
   const started = performance.now();
   const parts = partsOf(Deno.args);
-  const code = Math.max(...await Promise.all(parts.map(runPart)));
+  const embedded = makeEmbedded();
+  const code = Math.max(...await Promise.all(parts.map((part) => runPart(part, embedded))));
+  await Deno.remove(await embedded, { recursive: true });
   const { passed, failed, skipped, missing } = sum(await Promise.all(parts.map(({ junit }) => readJunit(junit))));
   const leaks = (await Promise.all(parts.map(({ logs }) => findSeeds(logs)))).flat();
   let failures = failed.length + leaks.length;
@@ -70,10 +73,19 @@ function partsOf(args: readonly string[]): Part[] {
 }
 
 /** The services of a part are stopped and have left their logs when it returns. */
-async function runPart({ args, junit, logs }: Part): Promise<number> {
+async function runPart({ args, junit, logs }: Part, embedded: Promise<string>): Promise<number> {
   await Deno.mkdir(logs, { recursive: true });
   await using services = await sharedServices(logs, say);
-  return await runDenoTest(args, junit, `${logs}/deno-test.log`, services.env);
+  const env = { ...services.env, PIXL_TEST_EMBEDDED: await embedded };
+  return await runDenoTest(args, junit, `${logs}/deno-test.log`, env);
+}
+
+/** An embedded database, to be copied by the tests that need a new one. @returns Its folder. */
+async function makeEmbedded(): Promise<string> {
+  const dir = await Deno.makeTempDir({ prefix: "pixl-embedded-" });
+  const database = await openDatabase({ kind: "embedded", dir });
+  await database[Symbol.asyncDispose]();
+  return dir;
 }
 
 /** As root on Debian, installs what is missing; elsewhere says what to install. */

@@ -9,7 +9,7 @@ import { EXIT_CODES, EXIT_INTERRUPTED, EXIT_NO_READER } from "./errors.ts";
 import { Interrupted, interruption } from "./interruption.ts";
 import { configureLogs } from "./logs.ts";
 import { Screen, stderrTerminal } from "./screen.ts";
-import { openSettings } from "./settings.ts";
+import { openSettings, type ReadSetting } from "./settings.ts";
 
 const HELP = `
 Exit codes: 0 done, 1 fault of the program, 2 usage or configuration, 3 bad input data, 4 a service out of reach (try again),
@@ -75,22 +75,30 @@ async function parse(argv: readonly string[], onCommand: OnCommand, quiet = fals
   program.command("permissions")
     .description("print the flags of 'deno run' that a command line of pixl needs, one a line")
     .argument("<words...>", "the command line, behind --")
-    .action((words: string[]) => printPermissions(words));
+    .action(async (words: string[]) => printText((await permissionsOf(words, openSettings(".env"))).join("\n")));
   await program.parseAsync([...argv], { from: "user" });
 }
 
-async function printPermissions(words: readonly string[]): Promise<void> {
+/**
+ * What a command line of `pixl` needs of Deno.
+ *
+ * @param words The command line, without the program's name.
+ * @param read Reads one setting.
+ * @returns Flags of `deno run`, one each.
+ * @throws {ConfigError} If settings are missing or wrong.
+ */
+export async function permissionsOf(words: readonly string[], read: ReadSetting): Promise<string[]> {
   let access: Access = {};
   try {
     await parse(words, async (command, args, options) => {
-      const config = readConfig(openSettings(".env"), command.needs(args, options));
+      const config = readConfig(read, command.needs(args, options));
       access = await command.access(config, args, options);
     }, true);
   } catch (error) {
     // Help and usage errors are shown by the command line itself, which needs nothing for it.
     if (!(error instanceof CommanderError)) throw error;
   }
-  printText(denoFlags(access).join("\n"));
+  return denoFlags(access);
 }
 
 function printJson(document: unknown): void {

@@ -8,12 +8,13 @@ export type ReadSetting = (name: string) => string | undefined;
  * Settings of the process, and below them those of a `.env` file: what the process was started with wins.
  *
  * @param file The `.env` file; it may be absent.
+ * @param ofProcess Reads a variable of the process.
  * @throws {ConfigError} If the file is there and cannot be read.
  */
-export function openSettings(file: string): ReadSetting {
+export function openSettings(file: string, ofProcess: ReadSetting = (name) => Deno.env.get(name)): ReadSetting {
   const fromFile = readEnvFile(file);
   return (name) => {
-    const value = Deno.env.get(name) ?? fromFile[name];
+    const value = ofProcess(name) ?? fromFile[name];
     return value?.trim() === "" ? undefined : value;
   };
 }

@@ -3,6 +3,7 @@ import { type Database, DatabaseError, migrate, openDatabase } from "@pixl/core/
 import { PostgresBroker } from "@pixl/core/queue";
 import { MIGRATIONS } from "../../src/database/migrations/list.ts";
 import { embeddedTest } from "../support/databases.ts";
+import { newEmbedded } from "../support/embedded.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 
@@ -61,7 +62,7 @@ test("openDatabase() makes a folder for its owner only, and finds the data again
 });
 
 test("openDatabase() refuses a folder in use, naming the process", async (dir) => {
-  await using _first = await open(dir);
+  await using _first = await open(await newEmbedded(dir));
   const error = await assertRejects(() => open(dir), DatabaseError, `'${dir}': process ${Deno.pid} uses it`);
   assertEquals([error.code, error.kind], ["database-locked", "unavailable"]);
 });
@@ -71,6 +72,7 @@ test("openDatabase() refuses a folder that another process uses, and takes it wh
     await using database = await openDatabase({ kind: "embedded", dir });
     console.log("open");
     await new Promise((resolve) => setTimeout(resolve, 60_000));`;
+  await newEmbedded(`${dir}/db`);
   const other = await child(dir, program, ["-A"]);
   const errors = other.stderr.cancel();
   await readLines(other, (line) => line === "open");
@@ -126,7 +128,7 @@ test("openDatabase() needs no permission but the folder", async (dir) => {
 });
 
 test("Database: closing waits, frees the folder, and twice is harmless", async (dir) => {
-  const database = await open(dir);
+  const database = await open(await newEmbedded(dir));
   await database.sql`create table kept (n int)`;
   const inserts = Promise.all(Array.from({ length: 50 }, (_, n) => database.sql`insert into kept values (${n})`));
   await inserts;
@@ -137,7 +139,7 @@ test("Database: closing waits, frees the folder, and twice is harmless", async (
 });
 
 test("Database.sql serves plain queries and transactions at once without mixing them", async (dir) => {
-  await using database = await open(dir);
+  await using database = await open(await newEmbedded(dir));
   const { sql } = database;
   await sql`create table account (id int primary key, amount int not null)`;
   await sql`insert into account select n, 100 from generate_series(1, 4) n`;
@@ -177,7 +179,7 @@ test("Database.sql serves plain queries and transactions at once without mixing 
 });
 
 test("Database.sql goes on after errors of all kinds", async (dir) => {
-  await using database = await open(dir);
+  await using database = await open(await newEmbedded(dir));
   const { sql } = database;
   for (let i = 0; i < 5; i++) {
     await assertRejects(async () => await sql`select 1 / ${0}::int`);
@@ -253,7 +255,7 @@ test("PostgresBroker: a killed consumer's messages come back, confirmed ones do 
       console.log(delivery.messageId);
     }`;
   {
-    await using database = await open(`${dir}/db`);
+    await using database = await open(await newEmbedded(`${dir}/db`));
     await migrate(database);
     await using broker = new PostgresBroker(database.sql);
     await broker.declare("q");

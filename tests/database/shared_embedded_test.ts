@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { DatabaseError, migrate, openDatabase } from "@pixl/core/database";
 import { embeddedTest } from "../support/databases.ts";
+import { newEmbedded } from "../support/embedded.ts";
 import { ROOT } from "../support/paths.ts";
 import { until } from "../support/until.ts";
 
@@ -8,6 +9,7 @@ function test(name: string, run: (dir: string) => Promise<void>): void {
   embeddedTest(name, async () => {
     const dir = await Deno.makeTempDir({ prefix: "pixl-" });
     try {
+      await newEmbedded(`${dir}/db`);
       await run(dir);
     } finally {
       await Deno.remove(dir, { recursive: true });
@@ -88,9 +90,9 @@ test("openDatabase() shares a folder among processes: the leader killed, the oth
 });
 
 test("openDatabase() of a shared folder: two in one process see each other's rows, and closing the leader hands over", async (dir) => {
-  const first = await open(dir);
+  const first = await open(`${dir}/db`);
   await migrate(first);
-  await using second = await open(dir);
+  await using second = await open(`${dir}/db`);
   await Promise.all([migrate(first), migrate(second)]);
   await second.sql`insert into pixl_pipeline.queue (queue) values ('pacs')`;
   assertEquals((await first.sql`select queue from pixl_pipeline.queue`).length, 1);
@@ -106,23 +108,23 @@ test("openDatabase() of a shared folder: two in one process see each other's row
 });
 
 test("openDatabase() does not wait for a leader that does not share, and names it", async (dir) => {
-  await using _alone = await openDatabase({ kind: "embedded", dir });
+  const folder = `${dir}/db`;
+  await using _alone = await openDatabase({ kind: "embedded", dir: folder });
   const start = performance.now();
-  const error = await assertRejects(() => open(dir), DatabaseError, `process ${Deno.pid} uses it`);
+  const error = await assertRejects(() => open(folder), DatabaseError, `process ${Deno.pid} uses it`);
   assertEquals(error.code, "database-locked");
   assert(performance.now() - start < 5_000);
 });
 
 test("openDatabase() of a shared folder keeps its socket where only the owner comes", async (dir) => {
-  await using _database = await open(`${dir}/db`);
-  for (const folder of [`${dir}/db`, `${dir}/db/run`]) {
+  await using _database = await open(`${dir}/made`);
+  for (const folder of [`${dir}/made`, `${dir}/made/run`]) {
     assertEquals(((await Deno.stat(folder)).mode ?? 0) & 0o777, 0o700, folder);
   }
 });
 
 test("openDatabase() of a shared folder needs no permission but the folder and its socket, and does without the socket", async (dir) => {
   const folder = `${dir}/db`;
-  await Deno.mkdir(folder, { mode: 0o700 });
   {
     await using database = await open(folder);
     await database.sql`create table row (name text, n int)`;

@@ -3,6 +3,7 @@ import { type Database, Ledger, migrate, openDatabase } from "../../src/database
 import { encodeManifest } from "../../src/exports/manifest.ts";
 import { ParquetExport } from "../../src/exports/mod.ts";
 import { DirectoryDestination } from "../../src/upload/mod.ts";
+import { newEmbedded } from "../support/embedded.ts";
 import { randomBytes } from "../upload/workbench.ts";
 
 const TIME = "2023-12-07T14:08:58";
@@ -12,10 +13,11 @@ const dataDir = await Deno.makeTempDir({ prefix: "pixl-upload-ledger-" });
 
 /** The database of all tests of a file. */
 export function sharedDatabase(): Promise<Database> {
-  return opening ??= openDatabase({ kind: "embedded", dir: dataDir }).then(async (database) => {
+  return opening ??= (async () => {
+    const database = await openDatabase({ kind: "embedded", dir: await newEmbedded(dataDir) });
     await migrate(database);
     return database;
-  });
+  })();
 }
 
 Deno.test.afterAll(async () => {

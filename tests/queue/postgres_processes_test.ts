@@ -2,6 +2,7 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { type EmbeddedOptions, migrate, openDatabase, type PostgresOptions } from "@pixl/core/database";
 import { PostgresBroker, type PostgresBrokerOptions } from "@pixl/core/queue";
 import { embeddedTest } from "../support/databases.ts";
+import { newEmbedded } from "../support/embedded.ts";
 import { ROOT } from "../support/paths.ts";
 import { freshDatabase, sharedPostgres } from "../support/postgres.ts";
 import { testWith } from "../support/programs.ts";
@@ -75,7 +76,7 @@ function eachTest(name: string, run: (options: Options, broker: PostgresBroker, 
   embeddedTest(`PostgresBroker (embedded, processes): ${name}`, async () => {
     const dir = await Deno.makeTempDir({ prefix: "pixl-" });
     try {
-      await work({ kind: "embedded", dir, shared: true });
+      await work({ kind: "embedded", dir: await newEmbedded(dir), shared: true });
     } finally {
       await Deno.remove(dir, { recursive: true });
     }

@@ -81,8 +81,7 @@ rabbitmqTest("RabbitmqBroker.open() names a virtual host that is not there", asy
 rabbitmqTest("RabbitmqBroker.open() takes a virtual host of any characters", async () => {
   const server = await sharedRabbitmq();
   const vhost = `a%2Fb/${queueName()}`;
-  await server.ctl("add_vhost", vhost);
-  await server.ctl("set_permissions", "-p", vhost, server.username, ".*", ".*", ".*");
+  await server.addVirtualHost(vhost);
   await using broker = await RabbitmqBroker.open({ ...server, vhost });
   await broker.declare(queueName());
 });

@@ -1,4 +1,5 @@
 import { type Database, migrate, openDatabase } from "@pixl/core/database";
+import { newEmbedded } from "./embedded.ts";
 import { freshDatabase, sharedPostgres } from "./postgres.ts";
 import { isAvailable, testWith } from "./programs.ts";
 
@@ -42,7 +43,7 @@ export function onEachEngine(register: (engine: Engine) => void): void {
     async empty(stack) {
       const dir = await Deno.makeTempDir({ prefix: "pixl-embedded-" });
       stack.defer(() => Deno.remove(dir, { recursive: true }));
-      return stack.use(await openDatabase({ kind: "embedded", dir }));
+      return stack.use(await openDatabase({ kind: "embedded", dir: await newEmbedded(dir) }));
     },
   }));
 }

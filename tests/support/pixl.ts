@@ -1,3 +1,6 @@
+import { join } from "node:path";
+import { permissionsOf } from "../../src/cli/main.ts";
+import { openSettings } from "../../src/cli/settings.ts";
 import { fromFileUrl } from "./paths.ts";
 
 const MOD = fromFileUrl(new URL("../../mod.ts", import.meta.url));
@@ -41,9 +44,14 @@ export async function pixlJson<T>(args: readonly string[], options: PixlOptions)
 
 /** Starts `pixl` as {@linkcode pixl} does. */
 export async function startPixl(args: readonly string[], options: PixlOptions): Promise<PixlProcess> {
-  const asked = await finish(args, spawn(["run", "--quiet", "-A", MOD, "permissions", "--", ...args], options));
-  if (asked.code !== 0) return { finished: Promise.resolve(asked), kill: () => {} };
-  const flags = asked.stdout.trim().split("\n");
+  const settings = openSettings(join(options.cwd, ".env"), (name) => options.env[name]);
+  // In this process, as a start takes longer than most commands; by itself it says what is wrong, and finds what is relative to its folder.
+  let flags = await permissionsOf(args, settings).catch(() => undefined);
+  if (flags === undefined) {
+    const asked = await finish(args, spawn(["run", "--quiet", "-A", MOD, "permissions", "--", ...args], options));
+    if (asked.code !== 0) return { finished: Promise.resolve(asked), kill: () => {} };
+    flags = asked.stdout.trim().split("\n");
+  }
   const child = spawn(["run", "--quiet", ...flags, MOD, ...args], options);
   return {
     finished: finish(args, child),

@@ -32,6 +32,10 @@ export interface RabbitmqAddress {
 export interface RabbitmqServer extends RabbitmqAddress, AsyncDisposable {
   /** Runs rabbitmqctl (about 1.5 s) and gives what it printed. */
   ctl(...args: string[]): Promise<string>;
+  /** A virtual host of that name, for its administrator (0.1 s). */
+  addVirtualHost(name: string): Promise<void>;
+  /** Removes one, with all in it. */
+  deleteVirtualHost(name: string): Promise<void>;
   /** Ends it at once, without goodbye. */
   kill(): Promise<void>;
   /** Starts it again with the same data and port; ends it before if it runs. */
@@ -158,6 +162,40 @@ class PrivateRabbitmq implements RabbitmqServer {
     return text.decode(stdout);
   }
 
+  async addVirtualHost(name: string): Promise<void> {
+    const permissions = [this.username, name, ".*", ".*", ".*", BY_TESTS].map(binary).join();
+    await this.#eval(
+      `ok = rabbit_vhost:add(${binary(name)}, ${
+        binary(BY_TESTS)
+      }), rabbit_auth_backend_internal:set_permissions(${permissions}).`,
+    );
+  }
+
+  async deleteVirtualHost(name: string): Promise<void> {
+    await this.#eval(`rabbit_vhost:delete(${binary(name)}, ${binary(BY_TESTS)}).`);
+  }
+
+  /** Has it evaluate Erlang expressions, by way of a program that does not start an Erlang of its own. */
+  async #eval(expressions: string): Promise<void> {
+    if (this.dir === "") return void await this.ctl("eval", expressions);
+    const { HOME = "", RABBITMQ_DIST_PORT = "" } = this.#env;
+    const cookie = await Deno.readTextFile(`${HOME}/.erlang.cookie`);
+    const child = new Deno.Command("erl_call", {
+      args: ["-r", "-c", cookie, "-address", `127.0.0.1:${RABBITMQ_DIST_PORT}`, "-e"],
+      env: this.#env,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(`${expressions}\n`));
+    await writer.close();
+    const { success, stdout, stderr } = await child.output();
+    const text = new TextDecoder();
+    const said = text.decode(stdout);
+    if (!success || !said.startsWith("{ok, ok}")) throw new Error(`erl_call failed: ${text.decode(stderr)}${said}`);
+  }
+
   async kill(): Promise<void> {
     this.#mine();
     await this.#end("SIGKILL");
@@ -230,6 +268,14 @@ class PrivateRabbitmq implements RabbitmqServer {
       return false;
     }
   }
+}
+
+/** In whose name virtual hosts are made. */
+const BY_TESTS = "tests";
+
+/** A binary of Erlang. */
+function binary(text: string): string {
+  return `<<${new TextEncoder().encode(text).join()}>>`;
 }
 
 function environment(dir: string, port: number, epmd: number, distribution: number): Record<string, string> {

@@ -7,6 +7,7 @@ import {
 import { writeSyntheticExtract } from "../../src/demo/synthetic_extract.ts";
 import { sharedRabbitmq } from "./rabbitmq.ts";
 import { freshDatabase, sharedPostgres } from "./postgres.ts";
+import { newEmbedded } from "./embedded.ts";
 import type { FtpsServer } from "./ftps.ts";
 import type { PixlOptions } from "./pixl.ts";
 
@@ -47,7 +48,7 @@ export async function openSite(options: SiteOptions = {}): Promise<Site> {
     PIXL_IMAGE_DIR: imageDir,
     PIXL_LOG_LEVEL: "debug",
     ...(options.embedded
-      ? { PIXL_DATA_DIR: join(dir, "data") }
+      ? { PIXL_DATA_DIR: await newEmbedded(join(dir, "data")) }
       : { ...await postgresEnv(stack), ...await rabbitmqEnv(stack) }),
     ...(options.ftps === undefined ? {} : await ftpsEnv(options.ftps, dir)),
   };
@@ -79,9 +80,8 @@ async function postgresEnv(stack: AsyncDisposableStack): Promise<Record<string, 
 async function rabbitmqEnv(stack: AsyncDisposableStack): Promise<Record<string, string>> {
   const server = await sharedRabbitmq();
   const vhost = `site-${crypto.randomUUID()}`;
-  await server.ctl("add_vhost", vhost);
-  stack.defer(async () => void await server.ctl("delete_vhost", vhost));
-  await server.ctl("set_permissions", "-p", vhost, server.username, ".*", ".*", ".*");
+  await server.addVirtualHost(vhost);
+  stack.defer(() => server.deleteVirtualHost(vhost));
   return {
     RABBITMQ_HOST: server.host,
     RABBITMQ_PORT: String(server.port),
