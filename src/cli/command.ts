@@ -1,11 +1,14 @@
 import type { Command } from "commander";
 import type { Access } from "./access.ts";
 import type { Config, Needs } from "./config.ts";
+import type { ReadSetting } from "./settings.ts";
 import type { Screen } from "./screen.ts";
 
 /** What a running command is given. */
 export interface Context {
   readonly config: Config;
+  /** Reads one setting, for the commands that look at more than they need. */
+  readonly read: ReadSetting;
   readonly screen: Screen;
   /** Aborts at SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
@@ -24,7 +27,7 @@ export interface PixlCommand<Args extends readonly unknown[], Options = Record<s
   /** Parts of the configuration without which it cannot run. */
   needs(args: Args, options: Options): Needs;
   /** What it touches, for this configuration and these arguments. */
-  access(config: Config, args: Args, options: Options): Access | Promise<Access>;
+  access(config: Config, args: Args, options: Options, read: ReadSetting): Access | Promise<Access>;
   /** Does it. */
   run(context: Context, args: Args, options: Options): Promise<void>;
 }
@@ -33,6 +36,11 @@ export interface PixlCommand<Args extends readonly unknown[], Options = Record<s
 export interface AnyCommand {
   define(program: Command): Command;
   needs(args: readonly unknown[], options: Record<string, unknown>): Needs;
-  access(config: Config, args: readonly unknown[], options: Record<string, unknown>): Access | Promise<Access>;
+  access(
+    config: Config,
+    args: readonly unknown[],
+    options: Record<string, unknown>,
+    read: ReadSetting,
+  ): Access | Promise<Access>;
   run(context: Context, args: readonly unknown[], options: Record<string, unknown>): Promise<void>;
 }

@@ -48,7 +48,7 @@ async function run(
   const read = openSettings(".env");
   await configureLogs(read("PIXL_LOG_LEVEL")?.trim(), screen);
   const config = readConfig(read, command.needs(args, options));
-  const context: Context = { config, screen, signal, json: options.json === true, print: printJson, printText };
+  const context: Context = { config, read, screen, signal, json: options.json === true, print: printJson, printText };
   await command.run(context, args, options);
 }
 
@@ -92,7 +92,7 @@ export async function permissionsOf(words: readonly string[], read: ReadSetting)
   try {
     await parse(words, async (command, args, options) => {
       const config = readConfig(read, command.needs(args, options));
-      access = await command.access(config, args, options);
+      access = await command.access(config, args, options, read);
     }, true);
   } catch (error) {
     // Help and usage errors are shown by the command line itself, which needs nothing for it.

@@ -232,7 +232,6 @@ Deno.test("pixl reads .env in its working folder", async () => {
 Deno.test("pixl says which process has the embedded database open, if that does not share it", async () => {
   await using site = await openSite({ studies: 2, embedded: true });
   const dir = join(site.dir, "data");
-  await Deno.mkdir(dir);
   using lock = await Deno.open(join(dir, "lock"), { create: true, write: true });
   await lock.lock(true);
   await lock.write(new TextEncoder().encode(`${Deno.pid}\n`));

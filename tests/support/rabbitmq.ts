@@ -181,7 +181,7 @@ class PrivateRabbitmq implements RabbitmqServer {
     const { HOME = "", RABBITMQ_DIST_PORT = "" } = this.#env;
     const cookie = await Deno.readTextFile(`${HOME}/.erlang.cookie`);
     const child = new Deno.Command("erl_call", {
-      args: ["-r", "-c", cookie, "-address", `127.0.0.1:${RABBITMQ_DIST_PORT}`, "-e"],
+      args: ["-h", `tests-${crypto.randomUUID()}`, "-c", cookie, "-address", `127.0.0.1:${RABBITMQ_DIST_PORT}`, "-e"],
       env: this.#env,
       stdin: "piped",
       stdout: "piped",

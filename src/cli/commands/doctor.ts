@@ -6,7 +6,6 @@ import { type Config, type Needs, readConfig } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { handlerUrls, hostAndPort, tryHandler } from "../handlers.ts";
 import { openConfiguredDatabase, openRabbitmq, openUpload } from "../open.ts";
-import { openSettings } from "../settings.ts";
 
 type Options = { readonly handler?: readonly string[] };
 
@@ -107,10 +106,10 @@ export const doctorCommand: PixlCommand<readonly [], Options> = {
       )
       .option("--handler <[queue=]url...>", "handlers of 'pixl consume' that should answer; no study is sent"),
   needs: () => ({}),
-  async access(_config, _args, { handler }) {
+  async access(_config, _args, { handler }, read) {
     const parts = await Promise.all([...CHECKS, ...handlerChecks(handler)].map(async (check) => {
       try {
-        const config = readConfig(openSettings(".env"), check.needs);
+        const config = readConfig(read, check.needs);
         return joinAccess(configAccess(config), await check.access(config));
       } catch (error) {
         // The check will say so.
@@ -120,14 +119,14 @@ export const doctorCommand: PixlCommand<readonly [], Options> = {
     }));
     return joinAccess(...parts);
   },
-  async run({ screen, signal, json, print }, _, { handler }) {
+  async run({ read, screen, signal, json, print }, _, { handler }) {
     const results: { check: string; ok: boolean; detail: string }[] = [];
     let failure: PixlError | undefined;
     let isConfigured = true;
     for (const { name, needs, run } of [...CHECKS, ...handlerChecks(handler), TOGETHER]) {
       if (name === TOGETHER.name && !isConfigured) continue; // it would only say so again
       try {
-        const config = readConfig(openSettings(".env"), needs);
+        const config = readConfig(read, needs);
         results.push({ check: name, ok: true, detail: await run(config, signal) });
       } catch (error) {
         if (!(error instanceof PixlError)) throw error;
