@@ -88,7 +88,6 @@ onEachEngine((engine) => {
       const answers = [
         () => delivery.acknowledge(),
         () => delivery.acknowledge(() => Promise.resolve()),
-        () => delivery.release(),
         () => delivery.requeue(0),
         () => delivery.retry(0),
         () => delivery.deadLetter("late"),
@@ -106,6 +105,29 @@ onEachEngine((engine) => {
       assertEquals(delivery.lost.aborted, false);
       await delivery.acknowledge();
       await depthBecomes(broker, queue, { ready: 0, inHand: 0 });
+    });
+  });
+
+  engine.test(`${named}: release() lets go of the message also where the server refuses it: it comes back`, async () => {
+    const { sql } = await engine.database();
+    await withBroker(await engine.database(), { leaseMs: 600 }, async (broker, queue) => {
+      const name = `refused-${queue}`;
+      await broker.publish(queue, [message(name)]);
+      await using subscription = await broker.subscribe(queue);
+      const delivery = await take(subscription);
+      await sql.unsafe(`
+        create function refuse_release() returns trigger language plpgsql as
+          $$ begin raise exception 'shut down' using errcode = '57P01'; end $$;
+        create trigger refuse_release before update of lease_owner on pixl_pipeline.message
+          for each row when (old.name = '${name}') execute function refuse_release()`);
+      try {
+        await rejectsWith("delivery-lost", () => delivery.release());
+      } finally {
+        await sql.unsafe(`drop function refuse_release cascade`);
+      }
+      const again = await take(subscription);
+      assertEquals([again.messageId, again.attempt], [delivery.messageId, 2]);
+      await again.acknowledge();
     });
   });
 

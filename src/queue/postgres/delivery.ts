@@ -52,7 +52,8 @@ export class PostgresDelivery implements Delivery {
   }
 
   async release(): Promise<void> {
-    await this.#answer(() => this.#context.table.release([this.#row]));
+    // Whoever lets go of it does not answer again: were its lease kept, it would stay in hand for ever.
+    await this.#answer(() => this.#context.table.release([this.#row]), { keep: false });
     this.#context.wake();
   }
 
@@ -80,17 +81,18 @@ export class PostgresDelivery implements Delivery {
     if (delayMs === 0) this.#context.wake();
   }
 
-  async #answer(statement: () => Promise<number>): Promise<void> {
+  /** @param options Whether it stays in hand where the server refuses the answer. */
+  async #answer(statement: () => Promise<number>, { keep = true } = {}): Promise<void> {
     const held = this.#take();
     let rows: number;
     try {
       rows = await deadline(statement(), CALL_MS);
     } catch (error) {
-      if (isAnswer(error)) {
+      if (keep && isAnswer(error)) {
         await this.#context.leases.resume(held);
         throw queueError("answer the delivery", error);
       }
-      // Whether the statement arrived is not known. If not, the message comes again when its lease has run out.
+      // Whether the statement arrived is not always known. If not, the message comes again when its lease has run out.
       throw deliveryLost(error);
     }
     if (rows === 0) throw deliveryLost();
