@@ -1,10 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { openDatabase } from "@pixl/core/database";
+import { type Database, migrate, openDatabase } from "@pixl/core/database";
 import { hashFile, listFiles } from "../../src/demo/files.ts";
 import type { FtpsServer } from "../support/ftps.ts";
 import { fromFileUrl } from "../support/paths.ts";
-import { pixlJson } from "../support/pixl.ts";
 import { testWith } from "../support/programs.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { useSharedRabbitmq } from "../support/rabbitmq.ts";
@@ -47,11 +46,8 @@ async function run(site: Site, point: string): Promise<boolean> {
   return finished;
 }
 
-/** What the ledger says of the images, by pseudonym. */
-async function ledgerOf(
-  { env }: Site,
-): Promise<Map<string, { readonly state: string; readonly sha256: string | null }>> {
-  await using database = await openDatabase({
+function openLedger({ env }: Site): Promise<Database> {
+  return openDatabase({
     kind: "postgres",
     host: env.PIXL_DB_HOST ?? "",
     port: Number(env.PIXL_DB_PORT),
@@ -60,6 +56,11 @@ async function ledgerOf(
     password: env.PIXL_DB_PASSWORD ?? "",
     tls: false,
   });
+}
+
+/** What the ledger says of the images, by pseudonym. */
+async function ledgerOf(site: Site): Promise<Map<string, { readonly state: string; readonly sha256: string | null }>> {
+  await using database = await openLedger(site);
   const rows = await database.sql<{ pseudo_study_uid: string; state: string; sha256: string | null }[]>`
     select i.pseudo_study_uid, i.state, t.sha256
     from pixl_pipeline.image i left join pixl_pipeline.transfer t using (image_id) where i.pseudo_study_uid is not null`;
@@ -89,7 +90,10 @@ async function assertAgree(site: Site, ftps: FtpsServer): Promise<number> {
 async function survive(point: string): Promise<void> {
   await using ftps = await startReceiver({ mode: "implicit" });
   await using site = await openSite({ studies: STUDIES, ftps, hospital: { faults: { busy: 1_000, broken: 1_000 } } });
-  await pixlJson(["migrate"], site);
+  {
+    await using database = await openLedger(site);
+    await migrate(database);
+  }
 
   assertEquals(await run(site, point), false);
   await assertAgree(site, ftps);
