@@ -68,7 +68,17 @@ export class Turns {
     }
     const file = next?.files.pop();
     if (next === undefined || file === undefined) return undefined;
-    const project = next;
+    return this.#take(next, file);
+  }
+
+  /** As `next`, but that project's last file. */
+  last(projectSlug: string): { readonly file: FileToSend; finished(): void } | undefined {
+    const project = this.#projects.find(({ files: [last] }) => last?.projectSlug === projectSlug);
+    const file = project?.files.shift();
+    return project === undefined || file === undefined ? undefined : this.#take(project, file);
+  }
+
+  #take(project: ProjectTurns, file: FileToSend): { readonly file: FileToSend; finished(): void } {
     project.inHand += 1;
     project.turns += 1;
     return { file, finished: () => void (project.inHand -= 1) };

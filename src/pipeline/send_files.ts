@@ -1,3 +1,4 @@
+import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
 import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
@@ -10,6 +11,9 @@ const log = getLogger(["pixl", "upload"]);
 
 /** More files on one connection that lose it, with none between them that is sent, are not these files' fault. */
 const MOST_UNLUCKY_IN_A_ROW = 5;
+
+/** Pause of a connection for which the destination has no room while it serves others, in milliseconds. */
+const NO_ROOM_MS = 5_000;
 
 /** How uploads run and report. */
 export interface UploadTaskOptions {
@@ -38,8 +42,8 @@ export interface UploadTaskOptions {
  * @param plan What to send; what cannot be is passed on to the result.
  * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
- * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and none was sent: then no other file would
- * do better. Those in hand are cut off.
+ * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and nothing else can be told: then no other
+ * file would do better. Those in hand are cut off.
  */
 export async function sendFiles(
   ledger: Ledger,
@@ -58,40 +62,59 @@ export async function sendFiles(
   /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
   let unluckyInARow = 0;
-  /** What the last of them ended with, in the end. */
-  let lost: UploadError | undefined;
-  let wasAnySent = false;
+  /** What ended those that lost it in the end too. */
+  const lost: UploadError[] = [];
+  /** Files on their way now. */
+  let sending = 0;
   // One outage hits a file on each connection.
   const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
 
-  const send = async (file: FileToSend, how: typeof trySendFile, isLast = false): Promise<void> => {
+  const send = async (file: FileToSend, how: typeof trySendFile, { isLast = false, isProbe = false } = {}) => {
     const measured = meter.file(file);
+    sending += 1;
     try {
       const receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress: (bytes) => measured.at(bytes),
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
-      });
+      }).finally(() => sending -= 1);
       if (receipt === undefined) return void later.push(file);
-      if (!receipt.skipped) [unluckyInARow, wasAnySent] = [0, true];
+      if (!receipt.skipped) unluckyInARow = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error)) {
-        if (error.cause instanceof LeaseLostError) return void (isLast ? unlucky : later).push(file);
+        const again = isLast ? unlucky : later;
+        if (error.cause instanceof LeaseLostError) return void again.push(file);
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
-        if (!await isThere(destination, file.path, signal)) throw error;
+        const answer = await look(destination, file.path, signal);
+        if (answer === "none") throw error;
+        if (answer === "no room" && sending > 0) {
+          await delay(NO_ROOM_MS, { signal });
+          return void again.push(file);
+        }
         if (!isLast) {
-          if (++unluckyInARow > mostUnlucky) throw error;
+          if (++unluckyInARow > mostUnlucky) {
+            if (isProbe) throw error;
+            unlucky.push(file);
+            // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
+            while (unluckyInARow > mostUnlucky) {
+              const turn = turns.last(file.projectSlug);
+              if (turn === undefined) throw error;
+              await send(turn.file, how, { isProbe: true });
+              turn.finished();
+            }
+            return;
+          }
           log.warn("{path} lost the connection and comes again last: {reason}", {
             path: file.path,
             reason: error.message,
           });
           return void unlucky.push(file);
         }
-        lost = error;
+        lost.push(error);
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
       tally.fail(file.path, error);
     }
@@ -107,7 +130,9 @@ export async function sendFiles(
     for (let file = later.shift(); file !== undefined; file = later.shift()) await send(file, sendFile);
   };
   const sendUnlucky = async (): Promise<void> => {
-    for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) await send(file, sendFile, true);
+    for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) {
+      await send(file, sendFile, { isLast: true });
+    }
   };
   const onAllConnections = async (work: () => Promise<void>): Promise<void> => {
     const ends = await Promise.allSettled(
@@ -120,20 +145,26 @@ export async function sendFiles(
     if (ends.some(({ status }) => status === "rejected")) throw signal.reason;
   };
   await onAllConnections(sendOthers);
-  const severalUnlucky = unlucky.length > 1;
   await onAllConnections(sendUnlucky);
-  if (severalUnlucky && !wasAnySent && lost !== undefined) throw lost;
-  return tally.result;
+  const { result } = tally;
+  const [first, second] = lost;
+  if (second !== undefined && result.verified === 0 && result.failed.length === lost.length) throw first;
+  return result;
 }
 
-/** Whether the destination answers, and be it that it has too many connections just now. */
-async function isThere(destination: Destination, path: string, signal: AbortSignal): Promise<boolean> {
+/** What the destination says now: it is there, or has too many connections (FTP reply 421, RFC 959), or nothing that could be understood. */
+async function look(
+  destination: Destination,
+  path: string,
+  signal: AbortSignal,
+): Promise<"there" | "no room" | "none"> {
   try {
     await destination.stat(path, { signal });
-    return true;
+    return "there";
   } catch (error) {
     signal.throwIfAborted();
-    return error instanceof UploadError && error.code === "interrupted";
+    const { cause } = error instanceof UploadError ? error : {};
+    return cause instanceof Error && "code" in cause && cause.code === 421 ? "no room" : "none";
   }
 }
 

@@ -182,9 +182,14 @@ export class Consumer implements AsyncDisposable {
     }
   }
 
-  /** Whoever hears that the queue failed for good need not stop it. */
+  /** Whoever hears that the queue failed for good need not stop it: what was sent ahead, and the place of the one active, is for others then. */
   async #putAway(): Promise<void> {
     await Promise.all(this.#working);
+    try {
+      await this.#subscription[Symbol.asyncDispose]();
+    } catch {
+      // It comes back when its lease has run out, or the connection is closed.
+    }
     this.#calls[Symbol.dispose]();
   }
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { deadline } from "@std/async";
+import { deadline, delay } from "@std/async";
 import { type FileToSend, Turns } from "../../src/pipeline/file_to_send.ts";
 import { LeaseLostError } from "../../src/database/mod.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
@@ -136,7 +136,7 @@ embeddedTest("sendFiles() ends where no file gets through, though the destinatio
 
   await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 
-  assertEquals(tried, 6);
+  assertEquals(tried, 7);
 });
 
 embeddedTest("sendFiles() ends where a file loses the connection and nobody answers", async () => {
@@ -165,7 +165,7 @@ embeddedTest("sendFiles() ends where no file gets through, also if others are th
 
   await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 
-  assertEquals(tried, 6);
+  assertEquals(tried, 7);
 });
 
 embeddedTest("sendFiles() ends where each of a few files loses the connection and none is sent", async () => {
@@ -198,19 +198,72 @@ embeddedTest("sendFiles() goes on after an outage that hit a file on each of 8 c
   assertEquals([result.sent, result.failed], [10, []]);
 });
 
+/** As a server says that it has too many connections. */
+function noRoom(): Promise<never> {
+  const cause = Object.assign(new Error("421 There are too many connections"), { code: 421 });
+  return Promise.reject(new UploadError("interrupted", "Cannot connect", { cause }));
+}
+
 embeddedTest("sendFiles() goes on where the destination has too many connections for a moment", async () => {
   await using place = await site("crowded", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
   const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
   let tried = 0;
-  const crowded = sharing(share, () => ++tried === 1 ? fails("interrupted") : Promise.resolve());
+  const crowded = sharing(share, () => ++tried === 1 ? noRoom() : Promise.resolve());
   const destination = new Proxy(crowded, {
-    get: (target, name) => name === "stat" ? () => fails("interrupted") : Reflect.get(target, name, target),
+    get: (target, name) => name === "stat" ? noRoom : Reflect.get(target, name, target),
   });
 
   const result = await sendFiles(ledger, destination, { files, failed: [] });
 
   assertEquals([result.sent, result.failed], [3, []]);
+});
+
+embeddedTest("sendFiles() sends all over the one connection for which the destination has room", async () => {
+  await using place = await site("narrow", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 20 });
+  let inUse = false;
+  const narrow = sharing(share, async () => {
+    if (inUse) await noRoom();
+    inUse = true;
+    await delay(50);
+    inUse = false;
+  });
+  const destination = new Proxy(narrow, {
+    get: (target, name) =>
+      name === "stat" ? () => inUse ? noRoom() : Promise.resolve() : Reflect.get(target, name, target),
+  });
+
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+
+  assertEquals([result.sent, result.failed], [20, []]);
+});
+
+embeddedTest("sendFiles() sends the newest where more than a row of files that are always cut come first", async () => {
+  await using place = await site("gathered", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 15 });
+  const bad = new Set(files.slice(0, 10).map(({ path }) => path));
+  const destination = sharing(share, (path) => bad.has(path) ? fails("interrupted") : Promise.resolve());
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, new Set(failed.map(({ path }) => path))], [5, bad]);
+});
+
+embeddedTest("sendFiles() says which are cut where all others are there already", async () => {
+  await using place = await site("rest", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const source = `${dir}/images/${pseudonym}.zip`;
+  const files = filesOf(source, crypto.randomUUID(), { one: 5 });
+  const bad = files.slice(0, 2).map(({ path }) => path);
+  for (const { path } of files.slice(2)) await share.put(source, path);
+  const destination = sharing(share, (path) => bad.includes(path) ? fails("interrupted") : Promise.resolve());
+
+  const { verified, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([verified, failed.map(({ path }) => path)], [3, bad]);
 });
 
 embeddedTest(

@@ -503,9 +503,12 @@ Deno.test("consume() leaves nothing behind when the queue failed for good and no
   const subscription = await broker.subscribe();
   const next: Subscription["next"] = (options) =>
     broker.ready.length > 0 ? subscription.next(options) : Promise.reject(new Error("deleted"));
-  broker.subscribe = () => Promise.resolve({ ...subscription, next });
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  const asyncDispose = () => Promise.resolve(close());
+  broker.subscribe = () => Promise.resolve({ ...subscription, next, [Symbol.asyncDispose]: asyncDispose });
   const consumer = await consume(broker, "pacs", always({ kind: "done" }));
   await assertRejects(() => consumer.finished, Error, "deleted");
+  await closed; // what was sent ahead is for others
   while (consumer.stats.done === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   await new Promise((resolve) => setTimeout(resolve, 1));
   // The sanitizers look for a timer.

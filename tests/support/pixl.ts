@@ -44,9 +44,8 @@ export async function pixlJson<T>(args: readonly string[], options: PixlOptions)
 
 /** Starts `pixl` as {@linkcode pixl} does. */
 export async function startPixl(args: readonly string[], options: PixlOptions): Promise<PixlProcess> {
-  const settings = openSettings(join(options.cwd, ".env"), (name) => options.env[name]);
-  // In this process, as a start takes longer than most commands; by itself it says what is wrong, and finds what is relative to its folder.
-  let flags = await permissionsOf(args, settings).catch(() => undefined);
+  // In this process, as a start takes longer than most commands; by itself it says what is wrong. Folders must be absolute.
+  let flags = await permissionsHere(args, options).catch(() => undefined);
   if (flags === undefined) {
     const asked = await finish(args, spawn(["run", "--quiet", "-A", MOD, "permissions", "--", ...args], options));
     if (asked.code !== 0) return { finished: Promise.resolve(asked), kill: () => {} };
@@ -63,6 +62,10 @@ export async function startPixl(args: readonly string[], options: PixlOptions): 
       }
     },
   };
+}
+
+async function permissionsHere(args: readonly string[], { env, cwd }: PixlOptions): Promise<string[]> {
+  return await permissionsOf(args, openSettings(join(cwd, ".env"), (name) => env[name]));
 }
 
 function spawn(args: readonly string[], { env, cwd }: PixlOptions): Deno.ChildProcess {

@@ -52,8 +52,11 @@ export class PostgresDelivery implements Delivery {
   }
 
   async release(): Promise<void> {
-    // Whoever lets go of it does not answer again: were its lease kept, it would stay in hand for ever.
-    await this.#answer(() => this.#context.table.release([this.#row]), { keep: false });
+    const release = () => this.#context.table.release([this.#row]);
+    // An operator who ends connections has each of them refuse once. Whoever lets go of it does not answer again: were its lease kept after that, it would
+    // stay in hand for ever.
+    const twice = () => release().catch((error) => isAnswer(error) ? release() : Promise.reject(error));
+    await this.#answer(twice, { keep: false });
     this.#context.wake();
   }
 

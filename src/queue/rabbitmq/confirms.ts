@@ -84,13 +84,16 @@ export class Confirms {
   #channel: ConfirmChannel | undefined;
   #opening: Promise<void> | undefined;
   #full = false;
+  /** How many have begun. */
+  #alarms = 0;
   #changed = Promise.withResolvers<void>();
 
   /** @param connection Where the channel is opened. */
   constructor(connection: Connection) {
     this.#connection = connection;
     connection.onBlockedChange(() => {
-      if (!connection.blocked) this.#giveTimeBack();
+      if (connection.blocked) this.#alarms += 1;
+      else this.#giveTimeBack();
       this.#wake();
     });
   }
@@ -108,12 +111,12 @@ export class Confirms {
    */
   async ready(patience: Patience, { signal }: Abortable = {}): Promise<ConfirmChannel> {
     for (;;) {
-      const wasBlocked = this.#connection.blocked;
+      const alarms = this.#connection.blocked ? this.#alarms - 1 : this.#alarms;
       try {
         return await this.#readyWithin(Math.max(1, patience.timeoutMs), { ...(signal && { signal }) });
       } catch (error) {
-        // An alarm that is over has used the time up.
-        if (!(patience.bearsAlarm && (wasBlocked || this.#connection.blocked))) throw error;
+        // An alarm has used the time up, also one that is over.
+        if (!(patience.bearsAlarm && this.#alarms > alarms)) throw error;
         signal?.throwIfAborted();
         this.#connection.closing.throwIfAborted();
       }
