@@ -116,7 +116,7 @@ export interface Delivery extends KeptMessage {
    * @param effect Happens with it, or neither does. If it rejects, the message is still in hand.
    */
   acknowledge(effect?: Effect): Promise<void>;
-  /** Hands it back untouched, for anyone to take at once. Not counted as an attempt. If it rejects, the message is lost and comes back by itself. */
+  /** Hands it back untouched, for anyone to take at once. Not counted as an attempt. If it rejects, the message is lost and comes back by itself, perhaps as the next attempt. */
   release(): Promise<void>;
   /** Puts it back for later. Not counted as an attempt. @param delayMs At least so many milliseconds, up to the broker's longest delay. */
   requeue(delayMs: number): Promise<void>;
