@@ -64,45 +64,56 @@ export async function sendFiles(
   let unluckyInARow = 0;
   /** What ended those that lost it in the end too. */
   const lost: UploadError[] = [];
-  /** Files on their way now. */
-  let sending = 0;
+  /** Files of which bytes go out now. */
+  let moving = 0;
+  let toldOfNoRoom = false;
   // One outage hits a file on each connection.
   const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
 
   const send = async (file: FileToSend, how: typeof trySendFile, { isLast = false, isProbe = false } = {}) => {
     const measured = meter.file(file);
-    sending += 1;
+    let moves = false;
+    const stops = () => {
+      if (moves) moving -= 1;
+    };
     try {
       const receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
-        onProgress: (bytes) => measured.at(bytes),
+        onProgress(bytes) {
+          if (!moves) [moves, moving] = [true, moving + 1];
+          measured.at(bytes);
+        },
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
-      }).finally(() => sending -= 1);
+      }).finally(stops);
       if (receipt === undefined) return void later.push(file);
       if (!receipt.skipped) unluckyInARow = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
       signal.throwIfAborted();
-      if (isOf(OF_A_CONNECTION, error)) {
+      if (isOf(OF_A_CONNECTION, error) || isHangUp(error)) {
         const again = isLast ? unlucky : later;
         if (error.cause instanceof LeaseLostError) return void again.push(file);
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
-        const answer = await look(destination, file.path, signal);
-        if (answer === "none") throw error;
-        if (answer === "no room" && sending > 0) {
+        const answer = isNoRoom(error) ? "no room" : await look(destination, file.path, signal);
+        if ((answer === "no room" || answer === "hangs up") && moving > 0) {
+          if (!toldOfNoRoom) {
+            log.warn("The destination has no room for one more connection: {path} waits", { path: file.path });
+          }
+          toldOfNoRoom = true;
           await delay(NO_ROOM_MS, { signal });
           return void again.push(file);
         }
+        if (answer === "none" || answer === "hangs up") throw error;
         if (!isLast) {
           if (++unluckyInARow > mostUnlucky) {
             if (isProbe) throw error;
             unlucky.push(file);
             // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
             while (unluckyInARow > mostUnlucky) {
-              const turn = turns.last(file.projectSlug);
-              if (turn === undefined) throw error;
+              const turn = turns.last(file.projectSlug) ?? turns.next();
+              if (turn === undefined) return;
               await send(turn.file, how, { isProbe: true });
               turn.finished();
             }
@@ -152,20 +163,37 @@ export async function sendFiles(
   return result;
 }
 
-/** What the destination says now: it is there, or has too many connections (FTP reply 421, RFC 959), or nothing that could be understood. */
+/** What the destination says now; one that hangs up may have no room either, or there is nobody behind it. */
 async function look(
   destination: Destination,
   path: string,
   signal: AbortSignal,
-): Promise<"there" | "no room" | "none"> {
+): Promise<"there" | "no room" | "hangs up" | "none"> {
   try {
     await destination.stat(path, { signal });
     return "there";
   } catch (error) {
     signal.throwIfAborted();
-    const { cause } = error instanceof UploadError ? error : {};
-    return cause instanceof Error && "code" in cause && cause.code === 421 ? "no room" : "none";
+    const reply = replyOf(error);
+    if (reply !== undefined) return isNoRoom(error) ? "no room" : "there";
+    return isHangUp(error) ? "hangs up" : "none";
   }
+}
+
+/** The number of an FTP server's answer. */
+function replyOf(error: unknown): number | undefined {
+  const { cause } = error instanceof UploadError ? error : {};
+  return cause instanceof Error && "code" in cause && typeof cause.code === "number" ? cause.code : undefined;
+}
+
+/** Whether an FTP server says that it takes no more connections (RFC 959, 421). */
+function isNoRoom(error: unknown): boolean {
+  return replyOf(error) === 421;
+}
+
+/** Whether a connection was ended that had come about; `protocol` that may pass is a text in the clear where TLS was to begin, as vsftpd's 421. */
+function isHangUp(error: unknown): error is UploadError {
+  return error instanceof UploadError && error.retryable && (error.code === "interrupted" || error.code === "protocol");
 }
 
 /** Codes of errors that say something of one file and nothing of the next. */

@@ -13,7 +13,7 @@ import {
 import { embeddedTest } from "../support/databases.ts";
 import { site } from "./upload_site.ts";
 
-type Put = (path: string) => Promise<void>;
+type Put = (path: string, options: PutOptions) => Promise<void>;
 
 /** A share that does something else before it takes a file. */
 function sharing(share: Destination, before: Put): Destination {
@@ -22,7 +22,7 @@ function sharing(share: Destination, before: Put): Destination {
       if (name === "stat") return target.stat.bind(target);
       if (name !== "put") return Reflect.get(target, name, target);
       return async (source: string, path: string, options: PutOptions): Promise<Receipt> => {
-        await before(path);
+        await before(path, options);
         return await target.put(source, path, options);
       };
     },
@@ -224,9 +224,10 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
   const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 20 });
   let inUse = false;
-  const narrow = sharing(share, async () => {
+  const narrow = sharing(share, async (_path, { onProgress }) => {
     if (inUse) await noRoom();
     inUse = true;
+    onProgress?.(1);
     await delay(50);
     inUse = false;
   });
@@ -238,6 +239,37 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
   const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
 
   assertEquals([result.sent, result.failed], [20, []]);
+});
+
+embeddedTest("sendFiles() ends where the destination has room for no connection at all", async () => {
+  await using place = await site("full", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 50 });
+  let tried = 0;
+  const full = sharing(share, async () => {
+    tried += 1;
+    await delay(Math.random() * 20);
+    await noRoom();
+  });
+  const destination = new Proxy(full, {
+    get: (target, name) => name === "stat" ? noRoom : Reflect.get(target, name, target),
+  });
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 8 }), UploadError);
+
+  assert(tried <= 13 + 2 * 8, `${tried} were tried`); // a row, a probe on each connection, and what was in hand
+});
+
+embeddedTest("sendFiles() does not end for a few files that are cut last, after the others were sent", async () => {
+  await using place = await site("tail", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 12 });
+  const bad = files.slice(6).map(({ path }) => path);
+  const destination = sharing(share, (path) => bad.includes(path) ? fails("interrupted") : Promise.resolve());
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, failed.map(({ path }) => path).sort()], [6, bad.sort()]);
 });
 
 embeddedTest("sendFiles() sends the newest where more than a row of files that are always cut come first", async () => {

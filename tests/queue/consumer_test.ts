@@ -506,8 +506,15 @@ Deno.test("consume() leaves nothing behind when the queue failed for good and no
   const { promise: closed, resolve: close } = Promise.withResolvers<void>();
   const asyncDispose = () => Promise.resolve(close());
   broker.subscribe = () => Promise.resolve({ ...subscription, next, [Symbol.asyncDispose]: asyncDispose });
-  const consumer = await consume(broker, "pacs", always({ kind: "done" }));
+  const { promise: working, resolve: finish } = Promise.withResolvers<void>();
+  const consumer = await consume(broker, "pacs", async () => {
+    await working;
+    return { kind: "done" };
+  });
   await assertRejects(() => consumer.finished, Error, "deleted");
+  const ended = await Promise.race([closed.then(() => "closed"), new Promise((resolve) => setTimeout(resolve, 20))]);
+  assertEquals(ended, undefined); // not before what is in hand was answered
+  finish();
   await closed; // what was sent ahead is for others
   while (consumer.stats.done === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   await new Promise((resolve) => setTimeout(resolve, 1));
