@@ -15,6 +15,9 @@ const MOST_UNLUCKY_IN_A_ROW = 5;
 /** Pause of a connection for which the destination has no room while it serves others, in milliseconds. */
 const NO_ROOM_MS = 5_000;
 
+/** A destination that took bytes so long ago serves others, also if these are between two files just now, in milliseconds. */
+const LATELY_MS = 10_000;
+
 /** How uploads run and report. */
 export interface UploadTaskOptions {
   /** Ends it after the files in hand were cut off; nothing half-sent is visible. */
@@ -64,28 +67,23 @@ export async function sendFiles(
   let unluckyInARow = 0;
   /** What ended those that lost it in the end too. */
   const lost: UploadError[] = [];
-  /** Files of which bytes go out now. */
-  let moving = 0;
+  const movers = new Movers();
   let toldOfNoRoom = false;
   // One outage hits a file on each connection.
   const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
 
   const send = async (file: FileToSend, how: typeof trySendFile, { isLast = false, isProbe = false } = {}) => {
     const measured = meter.file(file);
-    let moves = false;
-    const stops = () => {
-      if (moves) moving -= 1;
-    };
     try {
       const receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress(bytes) {
-          if (!moves) [moves, moving] = [true, moving + 1];
+          movers.note(file);
           measured.at(bytes);
         },
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
-      }).finally(stops);
+      });
       if (receipt === undefined) return void later.push(file);
       if (!receipt.skipped) unluckyInARow = 0;
       tally.add(receipt);
@@ -97,7 +95,7 @@ export async function sendFiles(
         if (error.cause instanceof LeaseLostError) return void again.push(file);
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
         const answer = isNoRoom(error) ? "no room" : await look(destination, file.path, signal);
-        if ((answer === "no room" || answer === "hangs up") && moving > 0) {
+        if ((answer === "no room" || answer === "hangs up") && movers.movedBeside(file)) {
           if (!toldOfNoRoom) {
             log.warn("The destination has no room for one more connection: {path} waits", { path: file.path });
           }
@@ -161,6 +159,23 @@ export async function sendFiles(
   const [first, second] = lost;
   if (second !== undefined && result.verified === 0 && result.failed.length === lost.length) throw first;
   return result;
+}
+
+/** The last two files of which bytes went out, and when. */
+class Movers {
+  #last: { readonly file: FileToSend | undefined; at: number } = { file: undefined, at: -Infinity };
+  #before = this.#last;
+
+  note(file: FileToSend): void {
+    if (this.#last.file === file) this.#last.at = performance.now();
+    else [this.#before, this.#last] = [this.#last, { file, at: performance.now() }];
+  }
+
+  /** Whether bytes of another file went out lately. */
+  movedBeside(file: FileToSend): boolean {
+    const { at } = this.#last.file === file ? this.#before : this.#last;
+    return performance.now() - at < LATELY_MS;
+  }
 }
 
 /** What the destination says now; one that hangs up may have no room either, or there is nobody behind it. */

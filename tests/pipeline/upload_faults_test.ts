@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Ledger } from "../../src/database/mod.ts";
 import { uploadImages } from "../../src/pipeline/upload_images.ts";
 import type { UploadResult } from "../../src/pipeline/upload_result.ts";
-import { FtpsDestination, isPartName, UploadError } from "../../src/upload/mod.ts";
+import { FtpsDestination, FtpsPool, isPartName, Pace, UploadError } from "../../src/upload/mod.ts";
 import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
 import { FtpsProxy } from "../support/ftps_proxy.ts";
 import { testWith } from "../support/programs.ts";
@@ -131,7 +131,7 @@ for (const { name, needs, start, hasUsers } of SERVERS) {
         await assertAgreement(place, folder, destination.name);
       }
       if (!passes) return;
-      await using destination = await FtpsDestination.open(login);
+      await using destination = await FtpsDestination.open({ ...login, attempts: 3, timeoutMs: 10_000 });
       const result = await attempt(ledger, `${dir}/images`, destination, slug);
       assertEquals(result?.failed, []);
       await assertAgreement(place, folder, destination.name);
@@ -139,4 +139,18 @@ for (const { name, needs, start, hasUsers } of SERVERS) {
       assertEquals(states, Array(STUDIES).fill("exported"));
     }, { restarts: true });
   }
+}
+
+for (const mode of ["implicit", "explicit"] as const) {
+  testWith(["vsftpd"], `all zips go over the one connection for which vsftpd has room, ${mode} TLS`, async () => {
+    await using place = await site("narrow", 5, MB);
+    const { ledger, dir, slug } = place;
+    await using server = await startVsftpd({ mode, maxConnections: 1 });
+    await using pool = await FtpsPool.open({ ...server, connections: 2, pace: new Pace(4 * MB) });
+
+    const result = await uploadImages(ledger, `${dir}/images`, pool, { projectSlug: slug, concurrency: 2 });
+
+    assertEquals([result.sent, result.failed], [5, []]);
+    await assertAgreement(place, `${server.files}/${slug}`, pool.name);
+  }, { restarts: true });
 }

@@ -46,6 +46,8 @@ export interface FtpsServerOptions {
   readonly digest?: "md5" | "crc32";
   /** Whether renaming is refused, by vsftpd and proftpd. @default {false} */
   readonly refuseRename?: boolean;
+  /** Most connections of one address to vsftpd. @default Any number. */
+  readonly maxConnections?: number;
 }
 
 /** A temporary folder that other users can reach, with the certificate and key in one file. */

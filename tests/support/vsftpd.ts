@@ -12,7 +12,7 @@ const DAEMON = 1;
  * @throws If it is not installed.
  */
 export async function startVsftpd(
-  { mode, reuse = true, pki = sharedPki(), refuseRename = false }: FtpsServerOptions,
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false, maxConnections = 0 }: FtpsServerOptions,
 ): Promise<FtpsServer> {
   const program = pathOf("vsftpd");
   const { dir, certificate } = await serverFolder("vsftpd", pki);
@@ -65,7 +65,7 @@ strict_ssl_write_shutdown=NO
 xferlog_enable=YES
 log_ftp_protocol=YES
 vsftpd_log_file=${log}
-max_per_ip=0
+max_per_ip=${maxConnections}
 max_clients=0
 tcp_wrappers=NO
 seccomp_sandbox=NO
