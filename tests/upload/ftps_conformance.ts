@@ -239,7 +239,7 @@ export function ftpsConformance(
       test(`put() gives up on a ${which} connection that stalls, and nothing is there under the final name`, async (workbench) => {
         await using proxy = new FtpsProxy(workbench.server);
         const freeze = () => which === "control" ? proxy.control.freeze() : proxy.freezeData();
-        await using destination = await workbench.open({ ...proxy.login, attempts: 1, timeoutMs: 1_000 });
+        await using destination = await workbench.open({ ...proxy.login, attempts: 1, timeoutMs: 3_000 });
         const begun = performance.now();
 
         const path = await workbench.file(24 * MB);
@@ -257,8 +257,8 @@ export function ftpsConformance(
 
     test("put() gives up on a data connection that stalls when everything was written", async (workbench) => {
       await using proxy = new FtpsProxy(workbench.server);
-      // Logging in has that time too, and takes proftpd more than half a second on a busy machine.
-      await using destination = await workbench.open({ ...proxy.login, attempts: 1, timeoutMs: 2_000 });
+      // Logging in has that time too, and took proftpd more than a second on a busy machine.
+      await using destination = await workbench.open({ ...proxy.login, attempts: 1, timeoutMs: 3_000 });
       const begun = performance.now();
 
       const path = await workbench.file(1_000);
@@ -275,7 +275,7 @@ export function ftpsConformance(
       test("put() gives up on a server that stalls while it receives", async (workbench) => {
         const { signalSessions } = workbench.server;
         assert(signalSessions);
-        await using destination = await workbench.open({ attempts: 1, timeoutMs: 1_000 });
+        await using destination = await workbench.open({ attempts: 1, timeoutMs: 3_000 });
         let stopped: Promise<void> | undefined;
 
         await assertFails("timeout", () =>
