@@ -63,7 +63,11 @@ interface Part {
 }
 
 /** Folders whose tests take about as long as all others together, in groups of this kind: most of it they wait. */
-const GROUPS = [["tests/main_job", "tests/demo"], ["tests/queue", "tests/rate_limiter", "tests/exports"]];
+const GROUPS = [["tests/main_job", "tests/demo", "tests/pipeline"], [
+  "tests/queue",
+  "tests/rate_limiter",
+  "tests/exports",
+]];
 
 /** The whole in parts that run side by side. */
 function partsOf(args: readonly string[]): Part[] {
