@@ -189,8 +189,10 @@ async function look(
     return "there";
   } catch (error) {
     signal.throwIfAborted();
+    if (isNoRoom(error)) return "no room";
     const reply = replyOf(error);
-    if (reply !== undefined) return isNoRoom(error) ? "no room" : "there";
+    // A passing refusal, as of a file that is in use; a lasting one, as of the login, is of us.
+    if (reply !== undefined) return reply < 500 ? "there" : "none";
     return isHangUp(error) ? "hangs up" : "none";
   }
 }

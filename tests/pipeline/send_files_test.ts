@@ -241,6 +241,22 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
   assertEquals([result.sent, result.failed], [20, []]);
 });
 
+embeddedTest("sendFiles() ends where a file loses the connection and the destination refuses us then", async () => {
+  await using place = await site("locked-out", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 5 });
+  let tried = 0;
+  const cause = Object.assign(new Error("530 Login incorrect"), { code: 530 });
+  const refusal = () => Promise.reject(new UploadError("login-refused", "Cannot connect", { cause }));
+  const destination = new Proxy(sharing(share, () => (tried++, fails("interrupted"))), {
+    get: (target, name) => name === "stat" ? refusal : Reflect.get(target, name, target),
+  });
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals(tried, 1);
+});
+
 embeddedTest("sendFiles() ends where the destination has room for no connection at all", async () => {
   await using place = await site("full", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
