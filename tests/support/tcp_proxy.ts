@@ -87,6 +87,10 @@ export class TcpProxy implements AsyncDisposable {
     const server = await Deno.connect({ hostname: "127.0.0.1", port: this.#target }).catch(() => undefined);
     if (server === undefined) return close(client); // a port for data that nobody waits at any more
     this.#connections.add(client).add(server);
+    // What comes in two writes is not to wait for the other end's delayed acknowledgement (40 ms) just because there is a proxy between.
+    for (const connection of [client, server]) {
+      if ("setNoDelay" in connection) (connection as Deno.TcpConn).setNoDelay();
+    }
     const link = { dead: false };
     const note = (bytes: Uint8Array) => void (this.lastSent = bytes.slice());
     await Promise.all([this.#copy(client, server, link, note), this.#copy(server, client, link)]);

@@ -291,20 +291,22 @@ export function ftpsConformance(
         assertEquals(await workbench.received("study.zip"), undefined);
       });
 
-      test("put() says that the disk is full, and leaves nothing there", async (workbench) => {
-        const { uid, gid } = await Deno.stat(workbench.files);
-        await Deno.mkdir(`${workbench.files}/full`);
-        await using _disk = await smallDisk(`${workbench.files}/full`, 4 * MB);
-        await Deno.chown(`${workbench.files}/full`, uid, gid);
-        await using destination = await workbench.open({ attempts: 2 });
-        const path = await workbench.file(24 * MB);
+      for (const [bytes, space] of [[24 * MB, 4 * MB], [200_000, 65_536]] as const) {
+        test(`put() of ${bytes} bytes says that the disk is full, and leaves nothing there`, async (workbench) => {
+          const { uid, gid } = await Deno.stat(workbench.files);
+          await Deno.mkdir(`${workbench.files}/full`);
+          await using _disk = await smallDisk(`${workbench.files}/full`, space);
+          await Deno.chown(`${workbench.files}/full`, uid, gid);
+          await using destination = await workbench.open({ attempts: 2 });
+          const path = await workbench.file(bytes);
 
-        const error = await assertFails("no-space", () => destination.put(path, "full/study.zip"));
+          const error = await assertFails("no-space", () => destination.put(path, "full/study.zip"));
 
-        assertEquals([error.retryable, error.kind], [false, "unavailable"]);
-        assertEquals(await workbench.received("full/study.zip"), undefined);
-        assertEquals((await destination.put(await workbench.file(1_000), "full/small.zip")).skipped, false);
-      });
+          assertEquals([error.retryable, error.kind], [false, "unavailable"]);
+          assertEquals(await workbench.received("full/study.zip"), undefined);
+          assertEquals((await destination.put(await workbench.file(1_000), "full/small.zip")).skipped, false);
+        });
+      }
 
       testWith(
         needs,

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
+import { delay } from "@std/async";
 import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { type Script, ScriptedFtps } from "../support/scripted_ftps.ts";
@@ -6,16 +7,16 @@ import { assertFails, randomBytes } from "./workbench.ts";
 
 const MB = 1 << 20;
 
-/** Puts a file of 3 MiB to a server of that kind. */
+/** Puts a file to a server of that kind. @param bytes Its size. @default {3 MiB} */
 async function put(
   script: Script,
-  options: Partial<FtpsOptions> = {},
+  { bytes = 3 * MB, ...options }: Partial<FtpsOptions> & { readonly bytes?: number } = {},
 ): Promise<{ server: ScriptedFtps; error?: UploadErrorCode; ms: number }> {
   const dir = await Deno.makeTempDir({ prefix: "pixl-strange-" });
   const begun = performance.now();
   await using server = new ScriptedFtps(script);
   try {
-    await Deno.writeFile(`${dir}/x.zip`, randomBytes(3 * MB));
+    await Deno.writeFile(`${dir}/x.zip`, randomBytes(bytes));
     const error = await (async () => {
       await using destination = await FtpsDestination.open({
         host: "localhost",
@@ -41,38 +42,94 @@ async function put(
   }
 }
 
-Deno.test("put() to a plain server of the kind that the others below are not", async () => {
-  const { server, error } = await put({});
+// Small ones go in one piece.
+for (const bytes of [3 * MB, 100_000]) {
+  const whole = [undefined, new Map([["study.zip", bytes]])];
 
-  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
-});
+  Deno.test(`put() of ${bytes} bytes to a plain server of the kind that the others below are not`, async () => {
+    const { server, error } = await put({}, { bytes });
 
-Deno.test("put() waits for the end of the data if 226 comes before it", async () => {
-  const { server, error } = await put({
-    async store(say, data) {
-      await say("150 Go ahead\r\n226 Done");
-      return await new Response(data.readable).bytes();
-    },
+    assertEquals([error, server.files], whole);
   });
 
-  assertEquals([error, server.files], [undefined, new Map([["study.zip", 3 * MB]])]);
-});
+  Deno.test(`put() of ${bytes} bytes waits for the end of the data if 226 comes before it`, async () => {
+    const { server, error } = await put({
+      async store(say, data) {
+        await say("150 Go ahead\r\n226 Done");
+        return await new Response(data.readable).bytes();
+      },
+    }, { bytes });
 
-Deno.test("put() does not believe a 226 for a part of the data", async () => {
-  const { server, error } = await put({
-    async store(say, data) {
-      await say("150 Go ahead");
-      const some = new Uint8Array(1_000);
-      await data.read(some);
-      await say("226 Done");
-      return some;
-    },
+    assertEquals([error, server.files], whole);
   });
 
-  assert(error === "verification-failed" || error === "interrupted" || error === "session-reuse", error);
-  assertEquals(server.heard.includes("RNTO"), false);
-  assertEquals(server.files.has("study.zip"), false);
-});
+  Deno.test(`put() of ${bytes} bytes sends them once if it is told twice to go ahead`, async () => {
+    const { server, error } = await put({
+      async store(say, data) {
+        await say("125 Go ahead\r\n150 Go ahead");
+        const received = await new Response(data.readable).bytes();
+        await say("226 Done");
+        return received;
+      },
+    }, { bytes });
+
+    assertEquals([error, server.files], whole);
+  });
+
+  Deno.test(`put() of ${bytes} bytes does not believe a 226 for a part of the data`, async () => {
+    const { server, error } = await put({
+      async store(say, data) {
+        await say("150 Go ahead");
+        const some = new Uint8Array(1_000);
+        await data.read(some);
+        await say("226 Done");
+        return some;
+      },
+    }, { bytes });
+
+    assert(error === "verification-failed" || error === "interrupted" || error === "session-reuse", error);
+    assertEquals(server.heard.includes("RNTO"), false);
+    assertEquals(server.files.has("study.zip"), false);
+  });
+
+  for (const answer of ["426 Broken off", "451 Failed"]) {
+    Deno.test(`put() of ${bytes} bytes is told '${answer}' after all of them, and tries again`, async () => {
+      let attempts = 0;
+      const { server, error } = await put({
+        async store(say, data) {
+          await say("150 Go ahead");
+          const received = await new Response(data.readable).bytes();
+          await say(++attempts === 1 ? answer : "226 Done");
+          return received;
+        },
+      }, { bytes, attempts: 2 });
+
+      assertEquals([error, server.files], whole);
+      assertEquals(attempts, 2);
+    });
+  }
+
+  Deno.test(`put() of ${bytes} bytes gives up on a server that says to go ahead and then reads nothing`, async () => {
+    const { server, error, ms } = await put({
+      async store(say) {
+        await say("150 Go ahead");
+        await delay(2_500);
+        return new Uint8Array();
+      },
+    }, { bytes });
+
+    assertEquals([error, server.heard.includes("RNTO")], ["timeout", false]);
+    assertLess(ms, 10_000);
+  });
+
+  Deno.test(`put() of ${bytes} bytes gives up on a server that wants more than the file`, async () => {
+    const { server, error } = await put({
+      answer: (command) => command === "STOR" ? "350 And now?" : undefined,
+    }, { bytes });
+
+    assertEquals([error, server.files], ["protocol", new Map()]);
+  });
+}
 
 for (const command of ["FEAT", "SIZE", "STOR"]) {
   Deno.test(`put() gives up on an endless answer to ${command}`, async () => {

@@ -1,0 +1,54 @@
+import { type FTPContext, FTPError } from "basic-ftp";
+import { finished } from "node:stream";
+import { TLSSocket } from "node:tls";
+
+/**
+ * Uploads what is in memory over the data connection that is ready, in one write. The client's own way, a pipeline of streams with a watch over it, takes
+ * half as much processor time again for a file of 100 KiB.
+ *
+ * @param ftp Open, without a command that is under way.
+ * @param name Of the file there, without control characters.
+ * @param content All of it.
+ * @param timeoutMs Longest time without any progress, on the data connection and then on the control connection.
+ * @throws Whatever the server refuses with, or has ended one of the connections. The data connection is closed in any case.
+ */
+export async function storeWhole(
+  ftp: FTPContext,
+  name: string,
+  content: Uint8Array,
+  timeoutMs: number,
+): Promise<void> {
+  let [begun, sent, confirmed, failed] = [false, false, false, false];
+  try {
+    await ftp.handle(`STOR ${name}`, (reply, task) => {
+      if (reply instanceof Error) {
+        failed = true;
+        return task.reject(reply);
+      }
+      if (reply.code >= 300) return ftp.closeWithError(new FTPError(reply)); // it waits for something that we do not know
+      if (reply.code >= 200) confirmed = true;
+      if (confirmed && sent) return task.resolve(undefined);
+      if (confirmed || begun) return;
+      begun = true;
+      const data = ftp.dataSocket;
+      if (!(data instanceof TLSSocket)) return task.reject(new Error("No connection for the transfer (data socket)"));
+      // The server says nothing while it receives, and receives nothing while it says how it went.
+      ftp.socket.setTimeout(0);
+      data.setTimeout(timeoutMs);
+      finished(data, { readable: false }, (error) => {
+        if (failed) return; // the clock would run on after the task
+        if (error) return task.reject(error);
+        data.setTimeout(0);
+        ftp.socket.setTimeout(timeoutMs);
+        sent = true;
+        if (confirmed) task.resolve(undefined);
+      });
+      // Before that, it would be sent to whom nobody has verified yet.
+      const send = () => content.length === 0 ? data.end() : data.end(content); // Deno 2.9 refuses to write nothing (EPERM)
+      if (data.getCipher() === undefined) data.once("secureConnect", send);
+      else send();
+    });
+  } finally {
+    ftp.dataSocket = undefined;
+  }
+}
