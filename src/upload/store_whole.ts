@@ -18,11 +18,11 @@ export async function storeWhole(
   content: Uint8Array,
   timeoutMs: number,
 ): Promise<void> {
-  let [begun, sent, confirmed, failed] = [false, false, false, false];
+  let [begun, sent, confirmed] = [false, false, false];
   try {
     await ftp.handle(`STOR ${name}`, (reply, task) => {
       if (reply instanceof Error) {
-        failed = true;
+        ftp.dataSocket = undefined; // and what it would still say: no clock is to be set after the task
         return task.reject(reply);
       }
       if (reply.code >= 300) return ftp.closeWithError(new FTPError(reply)); // it waits for something that we do not know
@@ -36,7 +36,6 @@ export async function storeWhole(
       ftp.socket.setTimeout(0);
       data.setTimeout(timeoutMs);
       finished(data, { readable: false }, (error) => {
-        if (failed) return; // the clock would run on after the task
         if (error) return task.reject(error);
         data.setTimeout(0);
         ftp.socket.setTimeout(timeoutMs);

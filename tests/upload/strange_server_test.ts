@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { delay } from "@std/async";
+import { deadline, delay } from "@std/async";
 import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { type Script, ScriptedFtps } from "../support/scripted_ftps.ts";
@@ -109,17 +109,33 @@ for (const bytes of [3 * MB, 100_000]) {
     });
   }
 
-  Deno.test(`put() of ${bytes} bytes gives up on a server that says to go ahead and then reads nothing`, async () => {
-    const { server, error, ms } = await put({
-      async store(say) {
-        await say("150 Go ahead");
-        await delay(2_500);
-        return new Uint8Array();
-      },
-    }, { bytes });
+  Deno.test(`put() of ${bytes} bytes gives up on a server that has all of them and does not say so`, async () => {
+    const { server, error } = await deadline(
+      put({
+        async store(say, data) {
+          await say("150 Go ahead");
+          const received = await new Response(data.readable).bytes();
+          await delay(2_500);
+          return received;
+        },
+      }, { bytes }),
+      10_000,
+    );
 
     assertEquals([error, server.heard.includes("RNTO")], ["timeout", false]);
-    assertLess(ms, 10_000);
+  });
+
+  Deno.test(`put() of ${bytes} bytes gives up on a server that says to go ahead and then nothing on the data connection`, async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { server, error } = await deadline(
+      put({
+        passive: () => `229 Extended (|||${listener.addr.port}|)`,
+        answer: (command) => command === "STOR" ? "150 Go ahead" : undefined,
+      }, { bytes }),
+      10_000,
+    );
+
+    assertEquals([error, server.heard.includes("RNTO")], ["timeout", false]);
   });
 
   Deno.test(`put() of ${bytes} bytes gives up on a server that wants more than the file`, async () => {
