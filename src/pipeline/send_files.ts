@@ -3,6 +3,7 @@ import { getLogger } from "@logtape/logtape";
 import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { type FileToSend, Turns, type UploadPlan } from "./file_to_send.ts";
+import { Movers } from "./movers.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
@@ -14,9 +15,6 @@ const MOST_UNLUCKY_IN_A_ROW = 5;
 
 /** Pause of a connection for which the destination has no room while it serves others, in milliseconds. */
 const NO_ROOM_MS = 5_000;
-
-/** A destination that took bytes so long ago serves others, also if these are between two files just now, in milliseconds. */
-const LATELY_MS = 10_000;
 
 /** How uploads run and report. */
 export interface UploadTaskOptions {
@@ -79,23 +77,27 @@ export async function sendFiles(
         signal,
         replace: file.replace === true,
         onProgress(bytes) {
-          movers.note(file);
+          movers.moves(file);
           measured.at(bytes);
         },
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
+      movers.ends(file, receipt !== undefined);
       if (receipt === undefined) return void later.push(file);
       if (!receipt.skipped) unluckyInARow = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
+      const moved = movers.ends(file, false);
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error) || isHangUp(error)) {
         const again = isLast ? unlucky : later;
         if (error.cause instanceof LeaseLostError) return void again.push(file);
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
-        const answer = isNoRoom(error) ? "no room" : await look(destination, file.path, signal);
-        if ((answer === "no room" || answer === "hangs up") && movers.movedBeside(file)) {
+        const answer = isNoRoom(error) && !moved ? "no room" : await look(destination, file.path, signal);
+        const isFull = answer === "no room" || answer === "hangs up";
+        // One that got in and was thrown out counts, or two that are always thrown out would vouch for one another for ever.
+        if (isFull && !moved && movers.areServed) {
           if (!toldOfNoRoom) {
             log.warn("The destination has no room for one more connection: {path} waits", { path: file.path });
           }
@@ -103,7 +105,7 @@ export async function sendFiles(
           await delay(NO_ROOM_MS, { signal });
           return void again.push(file);
         }
-        if (answer === "none" || answer === "hangs up") throw error;
+        if (answer === "none" || answer === "hangs up" && !movers.areServed) throw error;
         if (!isLast) {
           if (++unluckyInARow > mostUnlucky) {
             if (isProbe) throw error;
@@ -161,23 +163,6 @@ export async function sendFiles(
   return result;
 }
 
-/** The last two files of which bytes went out, and when. */
-class Movers {
-  #last: { readonly file: FileToSend | undefined; at: number } = { file: undefined, at: -Infinity };
-  #before = this.#last;
-
-  note(file: FileToSend): void {
-    if (this.#last.file === file) this.#last.at = performance.now();
-    else [this.#before, this.#last] = [this.#last, { file, at: performance.now() }];
-  }
-
-  /** Whether bytes of another file went out lately. */
-  movedBeside(file: FileToSend): boolean {
-    const { at } = this.#last.file === file ? this.#before : this.#last;
-    return performance.now() - at < LATELY_MS;
-  }
-}
-
 /** What the destination says now; one that hangs up may have no room either, or there is nobody behind it. */
 async function look(
   destination: Destination,
@@ -190,9 +175,8 @@ async function look(
   } catch (error) {
     signal.throwIfAborted();
     if (isNoRoom(error)) return "no room";
-    const reply = replyOf(error);
-    // A passing refusal, as of a file that is in use; a lasting one, as of the login, is of us.
-    if (reply !== undefined) return reply < 500 ? "there" : "none";
+    // A passing refusal, or one of this file; a lasting one, as of the login, is of us.
+    if (replyOf(error) !== undefined) return isPassing(error) || isOf(OF_ONE_FILE, error) ? "there" : "none";
     return isHangUp(error) ? "hangs up" : "none";
   }
 }
@@ -201,6 +185,10 @@ async function look(
 function replyOf(error: unknown): number | undefined {
   const { cause } = error instanceof UploadError ? error : {};
   return cause instanceof Error && "code" in cause && typeof cause.code === "number" ? cause.code : undefined;
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof UploadError && error.retryable;
 }
 
 /** Whether an FTP server says that it takes no more connections (RFC 959, 421). */

@@ -2,13 +2,12 @@ import { deadline } from "@std/async";
 import { Client, FTPError, type FTPResponse } from "basic-ftp";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { Readable, Writable } from "node:stream";
+import { type Readable, Writable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import type { ChecksumKind } from "./checksum.ts";
 import { UploadError } from "./errors.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
-import { storeWhole } from "./store_whole.ts";
 import { askTogether, refusalIn, sizeIn } from "./together.ts";
 
 /** Slowest hashing of a server that is waited for, in bytes per millisecond. */
@@ -200,21 +199,17 @@ export class FtpsConnection {
   }
 
   /** Uploads. Resolves when the server has confirmed that it has everything. @param passive Of {@linkcode lookAhead}, if there was no transfer since. */
-  async store(content: Readable | Uint8Array, name: string, passive?: FTPResponse): Promise<void> {
+  async store(source: Readable, name: string, passive?: FTPResponse): Promise<void> {
     const patience = this.#bearWithDataConnection(passive);
     try {
-      if (content instanceof Readable) await this.#client.uploadFrom(content, name);
-      else {
-        await this.#client.prepareTransfer(this.#client.ftp);
-        await storeWhole(this.#client.ftp, name, content, this.#timeoutMs);
-      }
+      await this.#client.uploadFrom(source, name);
     } catch (error) {
       this.#folder = undefined; // it may have been removed there
       if (error instanceof FTPError) throw error;
       throw await this.#lastWord() ?? error;
     } finally {
       patience.end();
-      if (content instanceof Readable) content.destroy();
+      source.destroy();
     }
   }
 

@@ -115,14 +115,6 @@ export class SourceFile {
     return Readable.from(this.#read(options), { objectMode: false, highWaterMark: 1 });
   }
 
-  /** As {@linkcode stream}, but at once what is one piece. */
-  async content(options: ReadOptions = {}): Promise<Readable | Uint8Array> {
-    if (this.bytes > (options.pace?.pieceBytes ?? CHUNK_BYTES)) return this.stream(options);
-    let content: Uint8Array = new Uint8Array();
-    for await (const piece of this.#read(options)) content = piece; // a second piece would be too much, and is told so
-    return content;
-  }
-
   /** Reads the file without sending it. @param signal Stops reading. @returns Its SHA-256 in hex. */
   async hash(signal?: AbortSignal): Promise<string> {
     if (this.#sha256 === undefined) {
@@ -184,7 +176,6 @@ export class SourceFile {
       if (bytesRead === 0) return;
       at += bytesRead;
       yield buffer.subarray(0, bytesRead);
-      if (at === this.bytes && bytesRead < length) return; // it has looked beyond the end
     }
   }
 

@@ -17,10 +17,11 @@ const scope = globalThis as unknown as {
 };
 
 /**
- * Run by upload.ts: the least that a client on Deno's TLS can do and still look at sizes and rename as we do. No hash, no time-outs, no second try, nothing
- * looked at before; files are read at once. Whatever we add can only be slower.
+ * Run by upload.ts: a client on Deno's TLS that sends our commands and does nothing else. No hash, no time-outs, no second try, nothing looked at before;
+ * files are read at once, and the port for the next one is asked for together with the rename: a round trip less than ours.
  */
 scope.onmessage = async ({ data: { server, folder, files } }) => {
+  Error.stackTraceLimit = 0; // as in our own worker
   const { host, port, user, password, caPem } = server;
   trustAuthority(caPem);
   const secure = { host, port, minVersion: "TLSv1.2", maxVersion: "TLSv1.2" } as const;
@@ -29,7 +30,7 @@ scope.onmessage = async ({ data: { server, folder, files } }) => {
   control.hear(socket);
   await control.replies(1);
   socket.write("AUTH TLS\r\n");
-  await control.replies(1);
+  expect("234", (await control.replies(1))[0]);
   socket.removeAllListeners("data");
   const tls = await secured({ ...secure, socket });
   control.hear(tls);
@@ -37,7 +38,9 @@ scope.onmessage = async ({ data: { server, folder, files } }) => {
     tls.write(commands.map((command) => `${command}\r\n`).join(""));
     return control.replies(commands.length);
   };
-  for (const command of [`USER ${user}`, `PASS ${password}`, "PBSZ 0", "PROT P", "TYPE I"]) await ask(command);
+  await ask(`USER ${user}`);
+  expect("230", (await ask(`PASS ${password}`))[0]);
+  for (const command of ["PBSZ 0", "PROT P", "TYPE I"]) expect("200", (await ask(command))[0]);
   await ask(`MKD ${folder}`, `CWD ${folder}`);
   const session = tls.getSession();
   if (session === undefined) throw new Error("No TLS session");
@@ -52,7 +55,8 @@ scope.onmessage = async ({ data: { server, folder, files } }) => {
     });
     const going = ask(`STOR ${part}`);
     await new Promise<void>((resolve, reject) => data.once("connect", resolve).once("error", reject));
-    (await secured({ ...secure, socket: data, session })).end(content);
+    const transfer = await secured({ ...secure, socket: data, session });
+    transfer.end(content);
     expect("150", (await going)[0]);
     expect("226", (await control.replies(1))[0]);
     expect(`213 ${content.length}`, (await ask(`SIZE ${part}`, `SIZE ${path}`))[0]);
@@ -60,7 +64,7 @@ scope.onmessage = async ({ data: { server, folder, files } }) => {
     expect("250", renamed);
     expect(`213 ${content.length}`, size);
     passive = next;
-    data.destroy();
+    transfer.destroy();
   }
   await ask("QUIT");
   tls.destroy();
@@ -72,6 +76,7 @@ class Control {
   readonly #lines: string[] = [];
   #text = "";
   #wake = () => {};
+  #closed = false;
 
   hear(socket: Socket): void {
     socket.on("data", (bytes: Uint8Array) => {
@@ -80,10 +85,17 @@ class Control {
       this.#lines.push(...lines.filter((line) => /^\d{3} /.test(line)));
       this.#wake();
     });
+    socket.on("close", () => {
+      this.#closed = true;
+      this.#wake();
+    });
   }
 
   async replies(count: number): Promise<string[]> {
-    while (this.#lines.length < count) await new Promise<void>((resolve) => this.#wake = resolve);
+    while (this.#lines.length < count) {
+      if (this.#closed) throw new Error("The server has closed the connection");
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
     return this.#lines.splice(0, count);
   }
 }

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import { type FileToSend, Turns } from "../../src/pipeline/file_to_send.ts";
 import { LeaseLostError } from "../../src/database/mod.ts";
+import { Movers } from "../../src/pipeline/movers.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
 import {
   type Destination,
@@ -239,6 +240,79 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
   const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
 
   assertEquals([result.sent, result.failed], [20, []]);
+});
+
+for (const says of ["that it is there", "that it has no room"]) {
+  embeddedTest(
+    `sendFiles() ends where the destination throws everyone out after all bytes, and then says ${says}`,
+    async () => {
+      await using place = await site("thrown-out", 1);
+      const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+      const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 30 });
+      let tried = 0;
+      const thrown = sharing(share, async (_path, { onProgress }) => {
+        tried++;
+        onProgress?.(1_000);
+        await delay(Math.random() * 20);
+        await noRoom();
+      });
+      const destination = new Proxy(thrown, {
+        get: (target, name) =>
+          name === "stat" && says !== "that it is there" ? noRoom : Reflect.get(target, name, target),
+      });
+
+      await assertRejects(
+        () => deadline(sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 }), 20_000),
+        UploadError,
+      );
+
+      assert(tried <= 7 + 2 * 2, `${tried} were tried`);
+    },
+  );
+}
+
+embeddedTest("sendFiles() does not end for an answer that is lasting but of one file's name", async () => {
+  await using place = await site("odd-name", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 4 });
+  const bad = files[1]?.path ?? "";
+  const cause = Object.assign(new Error("553 Not allowed"), { code: 553 });
+  const refusal = () => Promise.reject(new UploadError("permission-denied", "Cannot look", { cause }));
+  const odd = sharing(share, (path) => path === bad ? fails("interrupted") : Promise.resolve());
+  const destination = new Proxy(odd, {
+    get: (target, name) => name === "stat" ? refusal : Reflect.get(target, name, target),
+  });
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, failed.map(({ path }) => path)], [3, [bad]]);
+});
+
+Deno.test("Movers says that others are served while one is verified for long, and for a while between two files", () => {
+  let now = 0;
+  const movers = new Movers(() => now);
+  const [one, other] = filesOf("", "x", { one: 2 });
+  assert(one && other);
+  assertEquals(movers.areServed, false);
+
+  movers.moves(one);
+  now = 3_600_000;
+  assertEquals(movers.areServed, true);
+
+  assertEquals([movers.ends(one, true), movers.ends(other, false)], [true, false]);
+  now += 9_000;
+  assertEquals(movers.areServed, true);
+  now += 1_000;
+  assertEquals(movers.areServed, false);
+});
+
+Deno.test("Movers does not say so for one that was thrown out", () => {
+  const movers = new Movers();
+  const [one] = filesOf("", "x", { one: 1 });
+  assert(one);
+  movers.moves(one);
+
+  assertEquals([movers.ends(one, false), movers.areServed], [true, false]);
 });
 
 embeddedTest("sendFiles() ends where a file loses the connection and the destination refuses us then", async () => {
