@@ -2,8 +2,8 @@ import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
 import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
+import { Attempts } from "./attempts.ts";
 import { type FileToSend, Turns, type UploadPlan } from "./file_to_send.ts";
-import { Movers } from "./movers.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
@@ -65,39 +65,39 @@ export async function sendFiles(
   let unluckyInARow = 0;
   /** What ended those that lost it in the end too. */
   const lost: UploadError[] = [];
-  const movers = new Movers();
+  const attempts = new Attempts();
   let toldOfNoRoom = false;
   // One outage hits a file on each connection.
   const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
 
   const send = async (file: FileToSend, how: typeof trySendFile, { isLast = false, isProbe = false } = {}) => {
     const measured = meter.file(file);
+    const attempt = attempts.begin();
     try {
       const receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress(bytes) {
-          movers.moves(file);
+          attempt.moves();
           measured.at(bytes);
         },
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
-      movers.ends(file, receipt !== undefined);
+      attempt.ends(receipt !== undefined);
       if (receipt === undefined) return void later.push(file);
       if (!receipt.skipped) unluckyInARow = 0;
       tally.add(receipt);
       options.onReceipt?.(receipt);
     } catch (error) {
-      const moved = movers.ends(file, false);
+      attempt.ends(false);
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error) || isHangUp(error)) {
         const again = isLast ? unlucky : later;
         if (error.cause instanceof LeaseLostError) return void again.push(file);
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
-        const answer = isNoRoom(error) && !moved ? "no room" : await look(destination, file.path, signal);
+        const answer = isNoRoom(error) && !attempt.moved ? "no room" : await look(destination, file.path, signal);
         const isFull = answer === "no room" || answer === "hangs up";
-        // One that got in and was thrown out counts, or two that are always thrown out would vouch for one another for ever.
-        if (isFull && !moved && movers.areServed) {
+        if (isFull && attempts.vouchFor(attempt)) {
           if (!toldOfNoRoom) {
             log.warn("The destination has no room for one more connection: {path} waits", { path: file.path });
           }
@@ -105,7 +105,8 @@ export async function sendFiles(
           await delay(NO_ROOM_MS, { signal });
           return void again.push(file);
         }
-        if (answer === "none" || answer === "hangs up" && !movers.areServed) throw error;
+        if (answer === "none" || answer === "hangs up" && !attempts.areServed) throw error;
+        if (isFull && isLast) throw error; // it has had its chance to be alone
         if (!isLast) {
           if (++unluckyInARow > mostUnlucky) {
             if (isProbe) throw error;
@@ -113,7 +114,10 @@ export async function sendFiles(
             // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
             while (unluckyInARow > mostUnlucky) {
               const turn = turns.last(file.projectSlug) ?? turns.next();
-              if (turn === undefined) return;
+              if (turn === undefined) {
+                if (isFull) throw error;
+                return;
+              }
               await send(turn.file, how, { isProbe: true });
               turn.finished();
             }

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import { type FileToSend, Turns } from "../../src/pipeline/file_to_send.ts";
 import { LeaseLostError } from "../../src/database/mod.ts";
-import { Movers } from "../../src/pipeline/movers.ts";
+import { Attempts } from "../../src/pipeline/attempts.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
 import {
   type Destination,
@@ -288,31 +288,108 @@ embeddedTest("sendFiles() does not end for an answer that is lasting but of one 
   assertEquals([sent, failed.map(({ path }) => path)], [3, [bad]]);
 });
 
-Deno.test("Movers says that others are served while one is verified for long, and for a while between two files", () => {
+Deno.test("Attempts says that some are served while one is verified for long, and for a while between two files", () => {
   let now = 0;
-  const movers = new Movers(() => now);
-  const [one, other] = filesOf("", "x", { one: 2 });
-  assert(one && other);
-  assertEquals(movers.areServed, false);
+  const attempts = new Attempts(() => now);
+  const one = attempts.begin();
+  assertEquals(attempts.areServed, false);
 
-  movers.moves(one);
+  one.moves();
   now = 3_600_000;
-  assertEquals(movers.areServed, true);
+  assertEquals(attempts.areServed, true);
 
-  assertEquals([movers.ends(one, true), movers.ends(other, false)], [true, false]);
+  one.ends(true);
   now += 9_000;
-  assertEquals(movers.areServed, true);
+  assertEquals(attempts.areServed, true);
   now += 1_000;
-  assertEquals(movers.areServed, false);
+  assertEquals(attempts.areServed, false);
 });
 
-Deno.test("Movers does not say so for one that was thrown out", () => {
-  const movers = new Movers();
-  const [one] = filesOf("", "x", { one: 1 });
-  assert(one);
-  movers.moves(one);
+Deno.test("Attempts does not count one that was thrown out as served, nor what it tells later", () => {
+  const attempts = new Attempts();
+  const one = attempts.begin();
+  one.moves();
+  one.ends(false);
+  one.moves();
 
-  assertEquals([movers.ends(one, false), movers.areServed], [true, false]);
+  assertEquals([one.moved, attempts.areServed], [true, false]);
+});
+
+Deno.test("Attempts vouches with what began before, and with what got in for what did not", () => {
+  const attempts = new Attempts();
+  const [oldest, middle, newest] = [attempts.begin(), attempts.begin(), attempts.begin()];
+  const vouched = () => [oldest, middle, newest].map((each) => attempts.vouchFor(each));
+  assertEquals(vouched(), [false, true, true]);
+
+  middle.moves();
+  assertEquals(vouched(), [true, false, true]);
+  newest.moves();
+  assertEquals(vouched(), [true, false, true]);
+  oldest.moves();
+  assertEquals(vouched(), [false, true, true]);
+  oldest.ends(false);
+  middle.ends(false);
+  assertEquals(vouched(), [false, false, false]);
+});
+
+embeddedTest("sendFiles() does not cut off a file that is slow to begin where there is room for no other", async () => {
+  await using place = await site("slow-start", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 10 });
+  const [slow] = files;
+  let inUse = false;
+  const narrow = sharing(share, async (path, { onProgress }) => {
+    if (inUse) await noRoom();
+    inUse = true;
+    if (path === slow?.path) await delay(1_000);
+    onProgress?.(1);
+    inUse = false;
+  });
+  const destination = new Proxy(narrow, {
+    get: (target, name) =>
+      name === "stat" ? () => inUse ? noRoom() : Promise.resolve() : Reflect.get(target, name, target),
+  });
+
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+
+  assertEquals([result.sent, result.failed], [10, []]);
+});
+
+embeddedTest("sendFiles() does not cut off a file where others are let in and thrown out beside it", async () => {
+  await using place = await site("beside", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 10 });
+  const [slow] = files;
+  let inUse = false;
+  const narrow = sharing(share, async (path, { onProgress }) => {
+    onProgress?.(1);
+    if (inUse) await noRoom();
+    if (path !== slow?.path) return;
+    inUse = true;
+    await delay(1_000);
+    inUse = false;
+  });
+  const destination = new Proxy(narrow, {
+    get: (target, name) =>
+      name === "stat" ? () => inUse ? noRoom() : Promise.resolve() : Reflect.get(target, name, target),
+  });
+
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+
+  assertEquals([result.sent, result.failed], [10, []]);
+});
+
+embeddedTest("sendFiles() blames no file where the destination has room for none any more", async () => {
+  await using place = await site("closed", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 5 });
+  let sent = 0;
+  const closing = sharing(share, () => sent++ === 0 ? Promise.resolve() : noRoom());
+  const destination = new Proxy(closing, {
+    get: (target, name) => name === "stat" ? noRoom : Reflect.get(target, name, target),
+  });
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 });
 
 embeddedTest("sendFiles() ends where a file loses the connection and the destination refuses us then", async () => {
