@@ -205,15 +205,21 @@ function noRoom(): Promise<never> {
   return Promise.reject(new UploadError("interrupted", "Cannot connect", { cause }));
 }
 
+/** A destination that is asked whether it has room when a file is looked at. */
+function withRoom(destination: Destination, hasRoom: () => boolean): Destination {
+  return new Proxy(destination, {
+    get: (target, name) =>
+      name === "stat" ? () => hasRoom() ? Promise.resolve() : noRoom() : Reflect.get(target, name, target),
+  });
+}
+
 embeddedTest("sendFiles() goes on where the destination has too many connections for a moment", async () => {
   await using place = await site("crowded", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
   const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
   let tried = 0;
   const crowded = sharing(share, () => ++tried === 1 ? noRoom() : Promise.resolve());
-  const destination = new Proxy(crowded, {
-    get: (target, name) => name === "stat" ? noRoom : Reflect.get(target, name, target),
-  });
+  const destination = withRoom(crowded, () => false);
 
   const result = await sendFiles(ledger, destination, { files, failed: [] });
 
@@ -232,10 +238,7 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
     await delay(50);
     inUse = false;
   });
-  const destination = new Proxy(narrow, {
-    get: (target, name) =>
-      name === "stat" ? () => inUse ? noRoom() : Promise.resolve() : Reflect.get(target, name, target),
-  });
+  const destination = withRoom(narrow, () => !inUse);
 
   const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
 
@@ -256,10 +259,7 @@ for (const says of ["that it is there", "that it has no room"]) {
         await delay(Math.random() * 20);
         await noRoom();
       });
-      const destination = new Proxy(thrown, {
-        get: (target, name) =>
-          name === "stat" && says !== "that it is there" ? noRoom : Reflect.get(target, name, target),
-      });
+      const destination = withRoom(thrown, () => says === "that it is there");
 
       await assertRejects(
         () => deadline(sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 }), 20_000),
@@ -345,10 +345,7 @@ embeddedTest("sendFiles() does not cut off a file that is slow to begin where th
     onProgress?.(1);
     inUse = false;
   });
-  const destination = new Proxy(narrow, {
-    get: (target, name) =>
-      name === "stat" ? () => inUse ? noRoom() : Promise.resolve() : Reflect.get(target, name, target),
-  });
+  const destination = withRoom(narrow, () => !inUse);
 
   const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
 
@@ -369,10 +366,7 @@ embeddedTest("sendFiles() does not cut off a file where others are let in and th
     await delay(1_000);
     inUse = false;
   });
-  const destination = new Proxy(narrow, {
-    get: (target, name) =>
-      name === "stat" ? () => inUse ? noRoom() : Promise.resolve() : Reflect.get(target, name, target),
-  });
+  const destination = withRoom(narrow, () => !inUse);
 
   const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
 
@@ -385,9 +379,7 @@ embeddedTest("sendFiles() blames no file where the destination has room for none
   const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 5 });
   let sent = 0;
   const closing = sharing(share, () => sent++ === 0 ? Promise.resolve() : noRoom());
-  const destination = new Proxy(closing, {
-    get: (target, name) => name === "stat" ? noRoom : Reflect.get(target, name, target),
-  });
+  const destination = withRoom(closing, () => false);
 
   await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 });
@@ -418,9 +410,7 @@ embeddedTest("sendFiles() ends where the destination has room for no connection 
     await delay(Math.random() * 20);
     await noRoom();
   });
-  const destination = new Proxy(full, {
-    get: (target, name) => name === "stat" ? noRoom : Reflect.get(target, name, target),
-  });
+  const destination = withRoom(full, () => false);
 
   await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 8 }), UploadError);
 
