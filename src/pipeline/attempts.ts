@@ -43,6 +43,11 @@ export class Attempts {
     return attempt;
   }
 
+  /** Whether none is going on. */
+  get areNone(): boolean {
+    return this.#inHand.size === 0;
+  }
+
   /** Whether the destination serves anyone. */
   get areServed(): boolean {
     return [...this.#inHand].some(({ moved }) => moved) || this.#now() - this.#received < LATELY_MS;

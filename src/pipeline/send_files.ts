@@ -106,7 +106,9 @@ export async function sendFiles(
           return void again.push(file);
         }
         if (answer === "none" || answer === "hangs up" && !attempts.areServed) throw error;
-        if (isFull && isLast) throw error; // it has had its chance to be alone
+        // Alone, it cannot be one too many. Beside another, which may be served, it is told of.
+        const isShut = isFull && attempts.areNone;
+        if (isShut && isLast) throw error;
         if (!isLast) {
           if (++unluckyInARow > mostUnlucky) {
             if (isProbe) throw error;
@@ -115,7 +117,7 @@ export async function sendFiles(
             while (unluckyInARow > mostUnlucky) {
               const turn = turns.last(file.projectSlug) ?? turns.next();
               if (turn === undefined) {
-                if (isFull) throw error;
+                if (isShut) throw error;
                 return;
               }
               await send(turn.file, how, { isProbe: true });

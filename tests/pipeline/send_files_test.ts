@@ -384,6 +384,29 @@ embeddedTest("sendFiles() blames no file where the destination has room for none
   await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 });
 
+embeddedTest("sendFiles() does not cut off the last file where another finds no room beside it", async () => {
+  await using place = await site("last", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 2 });
+  const bad = files[0]?.path ?? "";
+  let tried = 0;
+  const narrow = sharing(share, async (path, { onProgress }) => {
+    if (++tried <= 2) return await fails("interrupted");
+    onProgress?.(1);
+    await delay(path === bad ? 50 : 500);
+    if (path === bad) await noRoom();
+  });
+
+  const { sent, failed } = await sendFiles(
+    ledger,
+    withRoom(narrow, () => tried <= 2),
+    { files, failed: [] },
+    { concurrency: 2 },
+  );
+
+  assertEquals([sent, failed.map(({ path }) => path)], [1, [bad]]);
+});
+
 embeddedTest("sendFiles() ends where a file loses the connection and the destination refuses us then", async () => {
   await using place = await site("locked-out", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
