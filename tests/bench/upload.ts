@@ -4,6 +4,7 @@ import { isAvailable, pathOf } from "../support/programs.ts";
 import { startVsftpd } from "../support/vsftpd.ts";
 import type { BareTask } from "./bare_tls_worker.ts";
 import { type BenchRow, compare, perSecond } from "./bench.ts";
+import { apart } from "./processors.ts";
 import type { UploadTask } from "./upload_child.ts";
 
 const GIB = 1 << 30;
@@ -23,7 +24,7 @@ export async function benchUpload(): Promise<BenchRow[]> {
     await Deno.mkdir(`${dir}/many`);
     for (let at = 0; at < FILES; at++) await writeRandom(`${dir}/many/${at}.zip`, FILE_BYTES);
     return [
-      await oneLarge(server, dir),
+      await oneLarge(dir),
       await manySmall(server, dir),
       await manyBare(server, dir),
       await memory(server, dir, 1),
@@ -34,32 +35,42 @@ export async function benchUpload(): Promise<BenchRow[]> {
   }
 }
 
-async function oneLarge(server: FtpsServer, dir: string): Promise<BenchRow> {
-  const target = `ftp://localhost:${server.port}${server.basePath}`;
+/**
+ * A session of vsftpd is two processes that hand each other every 16 KiB, and they take all of a processor. Left alone, chance decides whether they share
+ * one, and with whom: medians of seven rounds swayed from 0.84 to 1.57 times the peers'. So the server has a processor for itself, for everybody alike.
+ */
+async function oneLarge(dir: string): Promise<BenchRow> {
   const megabytes = GIB / 1e6;
-  return await compare({
-    area: "upload",
-    name: "1 GiB to vsftpd over one connection",
-    unit: "MB/s",
-    goal: 1,
-    rounds: 7, // the server is what takes the time, and it sways
-    ours: () =>
-      afresh(server, () =>
-        perSecond(megabytes, async () => {
-          await using destination = await FtpsDestination.open(server);
-          await destination.put(`${dir}/big`, "big");
-        })),
-    peers: {
-      curl: () =>
+  return await apart(async (processor) => {
+    await using server = await startVsftpd({ mode: "explicit", ...(processor === undefined ? {} : { processor }) });
+    const target = `ftp://localhost:${server.port}${server.basePath}`;
+    return await compare({
+      area: "upload",
+      name: "1 GiB to vsftpd over one connection, the server on a processor of its own",
+      unit: "MB/s",
+      goal: 1,
+      rounds: 7,
+      ours: () =>
         afresh(server, () =>
-          perSecond(megabytes, () =>
-            run("curl", [
-              ...["-sS", "--ssl-reqd", "--cacert", `${dir}/ca.pem`, "-u", `${server.user}:${server.password}`],
-              ...["-T", `${dir}/big`, `${target}/big`],
-            ]))),
-      lftp: () =>
-        afresh(server, () => perSecond(megabytes, () => lftp(server, dir, `put ${dir}/big -o ${server.basePath}/big`))),
-    },
+          perSecond(megabytes, async () => {
+            await using destination = await FtpsDestination.open(server);
+            await destination.put(`${dir}/big`, "big");
+          })),
+      peers: {
+        curl: () =>
+          afresh(server, () =>
+            perSecond(megabytes, () =>
+              run("curl", [
+                ...["-sS", "--ssl-reqd", "--cacert", `${dir}/ca.pem`, "-u", `${server.user}:${server.password}`],
+                ...["-T", `${dir}/big`, `${target}/big`],
+              ]))),
+        lftp: () =>
+          afresh(
+            server,
+            () => perSecond(megabytes, () => lftp(server, dir, `put ${dir}/big -o ${server.basePath}/big`)),
+          ),
+      },
+    });
   });
 }
 

@@ -48,6 +48,8 @@ export interface FtpsServerOptions {
   readonly refuseRename?: boolean;
   /** Most connections of one address to vsftpd. @default Any number. */
   readonly maxConnections?: number;
+  /** The only processor that vsftpd and its sessions run on, counted from 0. @default Any. */
+  readonly processor?: number;
 }
 
 /** A temporary folder that other users can reach, with the certificate and key in one file. */

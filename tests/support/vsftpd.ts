@@ -12,7 +12,7 @@ const DAEMON = 1;
  * @throws If it is not installed.
  */
 export async function startVsftpd(
-  { mode, reuse = true, pki = sharedPki(), refuseRename = false, maxConnections = 0 }: FtpsServerOptions,
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false, maxConnections = 0, processor }: FtpsServerOptions,
 ): Promise<FtpsServer> {
   const program = pathOf("vsftpd");
   const { dir, certificate } = await serverFolder("vsftpd", pki);
@@ -72,7 +72,8 @@ seccomp_sandbox=NO
 delay_failed_login=0
 ${refuseRename ? "cmds_denied=RNTO\n" : ""}`,
   );
-  const process = await runServer([program, `${dir}/vsftpd.conf`], port, dir);
+  const bound = processor === undefined ? [] : ["taskset", "--cpu-list", String(processor)];
+  const process = await runServer([...bound, program, `${dir}/vsftpd.conf`], port, dir);
   return {
     program: "vsftpd",
     mode,
