@@ -10,11 +10,19 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 const log = getLogger(["pixl", "upload"]);
 
-/** More files on one connection that lose it, with none between them that is sent, are not these files' fault. */
+/** More files on one connection that lose it, or find no space, with none between them that is sent, are not these files' fault. */
 const MOST_UNLUCKY_IN_A_ROW = 5;
 
 /** Pause of a connection for which the destination has no room while it serves others, in milliseconds. */
 const NO_ROOM_MS = 5_000;
+
+/** What an attempt is for. */
+interface Role {
+  /** There is no other after it. */
+  readonly isLast?: boolean;
+  /** It shows whether others are always cut. */
+  readonly isProbe?: boolean;
+}
 
 /** How uploads run and report. */
 export interface UploadTaskOptions {
@@ -43,8 +51,8 @@ export interface UploadTaskOptions {
  * @param plan What to send; what cannot be is passed on to the result.
  * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
- * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and nothing else can be told: then no other
- * file would do better. Those in hand are cut off.
+ * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection or found no space and nothing else can be
+ * told: then no other file would do better. Those in hand are cut off.
  */
 export async function sendFiles(
   ledger: Ledger,
@@ -63,18 +71,21 @@ export async function sendFiles(
   /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
   let unluckyInARow = 0;
-  /** What ended those that lost it in the end too. */
+  let fullInARow = 0;
+  /** What ended those that lost it in the end too, or for which there was no space. */
   const lost: UploadError[] = [];
   const attempts = new Attempts();
   let toldOfNoRoom = false;
   // One outage hits a file on each connection.
   const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
 
-  const send = async (file: FileToSend, how: typeof trySendFile, { isLast = false, isProbe = false } = {}) => {
+  /** @returns Whether the destination took the connection. */
+  const send = async (file: FileToSend, how: typeof trySendFile, { isLast, isProbe }: Role = {}): Promise<boolean> => {
     const measured = meter.file(file);
     const attempt = attempts.begin();
+    let receipt: Receipt | undefined;
     try {
-      const receipt = await how(ledger, destination, file, {
+      receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress(bytes) {
@@ -84,28 +95,32 @@ export async function sendFiles(
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
       attempt.ends(receipt !== undefined);
-      if (receipt === undefined) return void later.push(file);
-      if (!receipt.skipped) unluckyInARow = 0;
-      tally.add(receipt);
-      options.onReceipt?.(receipt);
+      if (receipt === undefined) {
+        later.push(file);
+        return true;
+      }
+      if (!receipt.skipped) unluckyInARow = fullInARow = 0;
     } catch (error) {
       attempt.ends(false);
       signal.throwIfAborted();
-      if (isOf(OF_A_CONNECTION, error) || isHangUp(error)) {
+      if (isOf(OF_A_CONNECTION, error) || isHangUp(error) || isOf(["unreachable"], error) && error.retryable) {
         const again = isLast ? unlucky : later;
-        if (error.cause instanceof LeaseLostError) return void again.push(file);
+        if (error.cause instanceof LeaseLostError) {
+          again.push(file);
+          return true;
+        }
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
-        const answer = isNoRoom(error) && !attempt.moved ? "no room" : await look(destination, file.path, signal);
+        const answer = await answerTo(error, attempt.moved, () => look(destination, file.path, signal));
         const isFull = answer === "no room" || answer === "hangs up";
-        if (isFull && attempts.vouchFor(attempt)) {
+        if ((isFull || answer === "none") && attempts.vouchFor(attempt)) {
           if (!toldOfNoRoom) {
-            log.warn("The destination has no room for one more connection: {path} waits", { path: file.path });
+            log.warn("The destination does not take one more connection: {path} waits", { path: file.path });
           }
           toldOfNoRoom = true;
-          await delay(NO_ROOM_MS, { signal });
-          return void again.push(file);
+          again.push(file);
+          return false;
         }
-        if (answer === "none" || answer === "hangs up" && !attempts.areServed) throw error;
+        if (answer === "none" || answer === "refused" || answer === "hangs up" && !attempts.areServed) throw error;
         // Alone, it cannot be one too many. Beside another, which may be served, it is told of.
         const isShut = isFull && attempts.areNone;
         if (isShut && isLast) throw error;
@@ -118,37 +133,55 @@ export async function sendFiles(
               const turn = turns.last(file.projectSlug) ?? turns.next();
               if (turn === undefined) {
                 if (isShut) throw error;
-                return;
+                break;
               }
-              await send(turn.file, how, { isProbe: true });
-              turn.finished();
+              await take(turn, how, { isProbe: true });
             }
-            return;
+            return true;
           }
           log.warn("{path} lost the connection and comes again last: {reason}", {
             path: file.path,
             reason: error.message,
           });
-          return void unlucky.push(file);
+          unlucky.push(file);
+          return true;
         }
+        lost.push(error);
+      } else if (isOf(["no-space"], error)) {
+        // A quota, or one file that is too large; a disk that is full takes nobody's.
+        if (++fullInARow > mostUnlucky) throw error;
         lost.push(error);
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
       tally.fail(file.path, error);
     }
+    if (receipt !== undefined) {
+      tally.add(receipt);
+      options.onReceipt?.(receipt);
+    }
     measured.done();
     options.onFile?.();
+    return true;
+  };
+  /** Sends a file, and pauses where there is no room: meanwhile the file is in nobody's hand, and the project's turn is over. */
+  const take = async (
+    { file, finished }: { readonly file: FileToSend; finished?(): void },
+    how: typeof trySendFile,
+    role?: Role,
+  ): Promise<void> => {
+    const hasRoom = await send(file, how, role);
+    finished?.();
+    if (!hasRoom) await delay(NO_ROOM_MS, { signal });
   };
   const sendOthers = async (): Promise<void> => {
     for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
       signal.throwIfAborted();
-      await send(turn.file, trySendFile);
-      turn.finished();
+      await take(turn, trySendFile);
     }
-    for (let file = later.shift(); file !== undefined; file = later.shift()) await send(file, sendFile);
+    for (let file = later.shift(); file !== undefined; file = later.shift()) await take({ file }, sendFile);
   };
   const sendUnlucky = async (): Promise<void> => {
     for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) {
-      await send(file, sendFile, { isLast: true });
+      await take({ file }, sendFile, { isLast: true });
     }
   };
   const onAllConnections = async (work: () => Promise<void>): Promise<void> => {
@@ -165,16 +198,24 @@ export async function sendFiles(
   await onAllConnections(sendUnlucky);
   const { result } = tally;
   const [first, second] = lost;
-  if (second !== undefined && result.verified === 0 && result.failed.length === lost.length) throw first;
+  const isNobodys = second !== undefined || isOf(["no-space"], first);
+  if (isNobodys && result.verified === 0 && result.failed.length === plan.failed.length + lost.length) throw first;
   return result;
 }
 
-/** What the destination says now; one that hangs up may have no room either, or there is nobody behind it. */
-async function look(
-  destination: Destination,
-  path: string,
-  signal: AbortSignal,
-): Promise<"there" | "no room" | "hangs up" | "none"> {
+/**
+ * What the destination says of us: it may serve us, have room for no more connections, hang up, which may mean the same or that there is nobody behind it, be
+ * out of reach, or refuse us whatever we send.
+ */
+type Answer = "there" | "no room" | "hangs up" | "none" | "refused";
+
+/** What a failure says of the destination. @param moved Whether bytes of the file went out. @param look Asks it, where that is not plain. */
+async function answerTo(error: UploadError, moved: boolean, look: () => Promise<Answer>): Promise<Answer> {
+  if (isNoRoom(error) && !moved) return "no room";
+  return error.code === "unreachable" ? "none" : await look();
+}
+
+async function look(destination: Destination, path: string, signal: AbortSignal): Promise<Answer> {
   try {
     await destination.stat(path, { signal });
     return "there";
@@ -182,8 +223,9 @@ async function look(
     signal.throwIfAborted();
     if (isNoRoom(error)) return "no room";
     // A passing refusal, or one of this file; a lasting one, as of the login, is of us.
-    if (replyOf(error) !== undefined) return isPassing(error) || isOf(OF_ONE_FILE, error) ? "there" : "none";
-    return isHangUp(error) ? "hangs up" : "none";
+    if (replyOf(error) !== undefined) return isPassing(error) || isOf(OF_ONE_FILE, error) ? "there" : "refused";
+    if (isHangUp(error)) return "hangs up";
+    return isPassing(error) ? "none" : "refused";
   }
 }
 
@@ -197,9 +239,9 @@ function isPassing(error: unknown): boolean {
   return error instanceof UploadError && error.retryable;
 }
 
-/** Whether an FTP server says that it takes no more connections (RFC 959, 421). */
+/** Whether an FTP server says that it takes no more connections (RFC 959, 421; proftpd has 530, which else is lasting). */
 function isNoRoom(error: unknown): boolean {
-  return replyOf(error) === 421;
+  return replyOf(error) === 421 || replyOf(error) === 530 && isPassing(error);
 }
 
 /** Whether a connection was ended that had come about; `protocol` that may pass is a text in the clear where TLS was to begin, as vsftpd's 421. */

@@ -75,7 +75,10 @@ export async function watchImages(
     const result = await sendFiles(ledger, destination, { files, failed: [] }, {
       ...sending,
       signal,
-      onReceipt: (receipt) => total.add(receipt),
+      onReceipt(receipt) {
+        total.add(receipt);
+        sending.onReceipt?.(receipt);
+      },
     });
     for (const file of files) {
       const key = keyOf(file);

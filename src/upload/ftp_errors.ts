@@ -93,7 +93,17 @@ function meaningOfReply(reply: FTPError): [UploadErrorCode, string] {
     reply.code === 425 && /reuse|not permitted/i.test(reply.message);
   // What vsftpd says when a disk or quota is full.
   const full = reply.code === 451 && /writing to local file/i.test(reply.message);
-  const code = reuse ? "session-reuse" : full ? "no-space" : REPLIES.get(reply.code) ?? "protocol";
+  // What proftpd says where its MaxClients and the like are reached, and before it is shut down.
+  const passing =
+    reply.code === 530 && /already (connected|logged)|too many (connections|clients|users)/i.test(reply.message) ||
+    reply.code === 500 && /shut ?down.*try again later/i.test(reply.message);
+  const code = reuse
+    ? "session-reuse"
+    : full
+    ? "no-space"
+    : passing
+    ? "interrupted"
+    : REPLIES.get(reply.code) ?? "protocol";
   return [code, `FTP reply ${reply.code}`];
 }
 

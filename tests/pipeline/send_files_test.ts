@@ -245,6 +245,74 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
   assertEquals([result.sent, result.failed], [20, []]);
 });
 
+embeddedTest("sendFiles() leaves the one connection for which there is room to the projects in turn", async () => {
+  await using place = await site("narrow-turns", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { large: 12, small: 6 });
+  const sent: string[] = [];
+  let inUse = false;
+  const narrow = sharing(share, async (path, { onProgress }) => {
+    if (inUse) await noRoom();
+    inUse = true;
+    onProgress?.(1);
+    await delay(20);
+    inUse = false;
+    sent.push(path);
+  });
+
+  await sendFiles(ledger, withRoom(narrow, () => !inUse), { files, failed: [] }, { concurrency: 2 });
+
+  assertEquals(sent.length, 18);
+  const ofSmall = sent.slice(0, 8).filter((path) => path.includes("-small/"));
+  assert(ofSmall.length >= 3, `after 8 files, ${ofSmall.length} of the small project were sent`);
+});
+
+for (const code of ["unreachable", "timeout"] as const) {
+  embeddedTest(
+    `sendFiles() goes on with one connection where the destination lets another run into ${code}`,
+    async () => {
+      await using place = await site("one-only", 1);
+      const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+      const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 10 });
+      let inUse = false;
+      const narrow = sharing(share, async (_path, { onProgress }) => {
+        if (inUse) await fails(code);
+        inUse = true;
+        onProgress?.(1);
+        await delay(50);
+        inUse = false;
+      });
+      const destination = new Proxy(narrow, {
+        get: (target, name) =>
+          name === "stat" ? () => inUse ? fails(code) : Promise.resolve() : Reflect.get(target, name, target),
+      });
+
+      const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+
+      assertEquals([result.sent, result.failed], [10, []]);
+    },
+  );
+}
+
+embeddedTest("sendFiles() ends with what a caller's onReceipt throws, though it be an upload error", async () => {
+  await using place = await site("receipts", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+  const own = new UploadError("interrupted", "Cannot pass it on");
+  let tried = 0;
+  const destination = sharing(share, () => Promise.resolve(void tried++));
+
+  const thrown = await assertRejects(() =>
+    sendFiles(ledger, destination, { files, failed: [] }, {
+      onReceipt() {
+        throw own;
+      },
+    })
+  );
+
+  assertEquals([thrown === own, tried], [true, 1]);
+});
+
 for (const says of ["that it is there", "that it has no room"]) {
   embeddedTest(
     `sendFiles() ends where the destination throws everyone out after all bytes, and then says ${says}`,
@@ -500,7 +568,7 @@ embeddedTest(
   },
 );
 
-for (const code of ["unreachable", "login-refused", "untrusted-certificate", "no-space"] as const) {
+for (const code of ["unreachable", "login-refused", "untrusted-certificate"] as const) {
   embeddedTest(`sendFiles() ends at once at ${code}: no other file would do better`, async () => {
     await using place = await site("refused", 1);
     const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
@@ -525,4 +593,36 @@ for (const code of ["permission-denied", "source-changed", "verification-failed"
 
     assertEquals([sent, failed.map(({ path }) => path)], [2, [files[0]?.path]]);
   });
+}
+
+embeddedTest("sendFiles() sends the others where one file, or one project's folder, finds no space", async () => {
+  await using place = await site("quota", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { full: 8, roomy: 12 });
+  const large = files.at(-1)?.path ?? "";
+  const destination = sharing(
+    share,
+    (path) => path.includes("-full/") || path === large ? fails("no-space") : Promise.resolve(),
+  );
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, failed.length], [11, 9]);
+});
+
+for (const count of [1, 12]) {
+  embeddedTest(
+    `sendFiles() ends where there is no space for ${count === 1 ? "the only file" : "any file"}`,
+    async () => {
+      await using place = await site("no-space", 1);
+      const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+      const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: count });
+      let tried = 0;
+      const destination = sharing(share, () => (tried++, fails("no-space")));
+
+      const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+      assertEquals([error.code, tried], ["no-space", Math.min(count, 6)]);
+    },
+  );
 }

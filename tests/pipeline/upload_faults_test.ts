@@ -144,15 +144,17 @@ for (const { name, needs, start, hasUsers } of SERVERS) {
 }
 
 for (const mode of ["implicit", "explicit"] as const) {
-  testWith(["vsftpd"], `all zips go over the one connection for which vsftpd has room, ${mode} TLS`, async () => {
-    await using place = await site("narrow", 5, MB);
-    const { ledger, dir, slug } = place;
-    await using server = await startVsftpd({ mode, maxConnections: 1 });
-    await using pool = await FtpsPool.open({ ...server, connections: 2, pace: new Pace(4 * MB) });
+  for (const [program, start] of [["vsftpd", startVsftpd], ["proftpd", startProftpd]] as const) {
+    testWith([program], `all zips go over the one connection for which ${program} has room, ${mode} TLS`, async () => {
+      await using place = await site("narrow", 5, MB);
+      const { ledger, dir, slug } = place;
+      await using server = await start({ mode, maxConnections: 1 });
+      await using pool = await FtpsPool.open({ ...server, connections: 2, pace: new Pace(4 * MB) });
 
-    const result = await uploadImages(ledger, `${dir}/images`, pool, { projectSlug: slug, concurrency: 2 });
+      const result = await uploadImages(ledger, `${dir}/images`, pool, { projectSlug: slug, concurrency: 2 });
 
-    assertEquals([result.sent, result.failed], [5, []]);
-    await assertAgreement(place, `${server.files}/${slug}`, pool.name);
-  }, { restarts: true });
+      assertEquals([result.sent, result.failed], [5, []]);
+      await assertAgreement(place, `${server.files}/${slug}`, pool.name);
+    }, { restarts: true });
+  }
 }

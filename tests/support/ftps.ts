@@ -46,7 +46,7 @@ export interface FtpsServerOptions {
   readonly digest?: "md5" | "crc32";
   /** Whether renaming is refused, by vsftpd and proftpd. @default {false} */
   readonly refuseRename?: boolean;
-  /** Most connections of one address to vsftpd. @default Any number. */
+  /** Most connections of one address to vsftpd and proftpd. @default Any number. */
   readonly maxConnections?: number;
   /** The only processor that vsftpd and its sessions run on, counted from 0. @default Any. */
   readonly processor?: number;

@@ -11,7 +11,7 @@ const NOBODY = 65_534;
  * @throws If it is not installed.
  */
 export async function startProftpd(
-  { mode, reuse = true, pki = sharedPki(), refuseRename = false, digest }: FtpsServerOptions,
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false, digest, maxConnections }: FtpsServerOptions,
 ): Promise<FtpsServer> {
   const program = pathOf("proftpd");
   const { dir, certificate } = await serverFolder("proftpd", pki);
@@ -44,7 +44,7 @@ PassivePorts ${firstPassive} ${lastPassive}
 User nobody
 Group nogroup
 PidFile ${dir}/pid
-ScoreboardFile none
+ScoreboardFile ${maxConnections === undefined ? "none" : `${dir}/scoreboard\nMaxClientsPerHost ${maxConnections}`}
 DelayEngine off
 WtmpLog off
 SystemLog ${log}
