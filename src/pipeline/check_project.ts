@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
 import { ExportError } from "../exports/mod.ts";
-import { type Destination, isPartName } from "../upload/mod.ts";
+import { type Destination, isPartName, UploadError } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import { planParquet } from "./upload_parquet.ts";
+import { findZips } from "./zips.ts";
 
 /** Something that the sides do not agree on. */
 export interface Disagreement {
@@ -13,7 +14,7 @@ export interface Disagreement {
   readonly side: "dsh" | "ledger" | "local";
   /** `missing`: the others have it; `extra`: they have not; `different`: they have it otherwise; `unfinished`: left by an upload that was cut off. */
   readonly problem: "missing" | "extra" | "different" | "unfinished";
-  /** Path at the destination. */
+  /** Path at the destination, or the folder here. */
   readonly path: string;
   /** What to do, or what was done. */
   readonly remedy: string;
@@ -42,7 +43,8 @@ export interface CheckResult {
 
 /**
  * Compares what the ledger says has left with what is at the destination and what is in the folders here. Files are compared by size, and those of the
- * latest export also by hash with the ledger; the content at the destination is not read.
+ * latest export also by hash with the ledger; the content at the destination is not read. What the destination does not list is asked for by name too: a
+ * listing can be spoilt by one odd name in it.
  *
  * @param ledger Of all projects.
  * @param destination Where the project was sent.
@@ -64,12 +66,14 @@ export async function checkProject(
   const images = await Array.fromAsync(ledger.pseudonymised(projectSlug, call));
   const sent = new Map((await ledger.transfersTo(destination.name, projectSlug, call)).map((row) => [row.path, row]));
   const there = new Map((await destination.list(projectSlug, call)).map(({ path, bytes }) => [path, bytes]));
+  const remoteOf = async (path: string): Promise<number | undefined> =>
+    there.get(path) ?? (sent.has(path) ? (await destination.stat(path, call))?.bytes : undefined);
   let agreed = 0;
 
   const expected = new Set<string>();
   for (const { imageId, pseudo_study_uid, state } of images) {
     const path = `${projectSlug}/${pseudo_study_uid}.zip`;
-    const [record, remote] = [sent.get(path), there.get(path)];
+    const [record, remote] = [sent.get(path), await remoteOf(path)];
     expected.add(path);
     if (state === "done") {
       if (remote !== undefined) {
@@ -100,7 +104,7 @@ export async function checkProject(
 
   const local = await localExport();
   for (const { path, bytes, sha256 } of local) {
-    const [record, remote] = [sent.get(path), there.get(path)];
+    const [record, remote] = [sent.get(path), await remoteOf(path)];
     expected.add(path);
     if (remote === undefined) add("dsh", "missing", path, "run 'pixl upload parquet'");
     else if (record === undefined) {
@@ -115,7 +119,7 @@ export async function checkProject(
     if (expected.has(path)) continue;
     expected.add(path);
     // An earlier export, or tags: nothing here to compare with.
-    const remote = there.get(path);
+    const remote = await remoteOf(path);
     if (remote === undefined) add("dsh", "missing", path, "it was sent and has been removed there");
     else if (remote !== bytes) add("dsh", "different", path, WRONG_THERE);
     else if (local.length > 0 && isOf(local, path)) {
@@ -133,6 +137,18 @@ export async function checkProject(
       );
     } else add("dsh", "extra", path, "the ledger did not send it: see who did");
   }
+  const strange = await countStrangeZips();
+  if (strange > 0) {
+    // Their names may be anything, also a patient's.
+    add(
+      "local",
+      "extra",
+      options.imageDir,
+      `it holds ${strange} ${
+        strange === 1 ? "zip" : "zips"
+      } named after no study of the ledger: name each after its study's pseudonym, or take it away`,
+    );
+  }
   return { agreed, disagreements: found.sort((a, b) => a.path < b.path ? -1 : Number(a.path > b.path)) };
 
   async function addMissing(imageId: number, pseudonym: string, path: string): Promise<void> {
@@ -143,6 +159,16 @@ export async function checkProject(
       ? `set back: ${next}`
       : `'pixl check ${projectSlug} --repair' sets it back: then ${next} again`;
     found.push({ side: "dsh", problem: "missing", path, remedy, repaired });
+  }
+
+  async function countStrangeZips(): Promise<number> {
+    const zips = await findZips([options.imageDir]).catch((error) => {
+      if (error instanceof UploadError) return []; // no images yet
+      throw error;
+    });
+    const pseudonyms = zips.map(({ pseudonym }) => pseudonym);
+    const known = new Set((await ledger.imagesOf(pseudonyms, call)).map(({ pseudo_study_uid }) => pseudo_study_uid));
+    return pseudonyms.filter((each) => !known.has(each)).length;
   }
 
   async function localExport(): Promise<readonly { path: string; bytes: number; sha256?: string }[]> {

@@ -268,6 +268,38 @@ embeddedTest("watchImages() counts what was sent in a look that failed later", a
   assertEquals([sent, verified], [3, 3]);
 });
 
+embeddedTest(
+  "watchImages() leaves a zip that grows alone until it stays the same, though it have its end",
+  async () => {
+    await using place = await site("grows", 1);
+    const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
+    const zip = `${dir}/images/${pseudonym}.zip`;
+    const abort = new AbortController();
+    const finished: number[] = [];
+    // Asked in each look, after the folder was read.
+    const watched = new Proxy(ledger, {
+      get(target, name) {
+        const value = Reflect.get(target, name, target);
+        if (name !== "imagesOf") return typeof value === "function" ? value.bind(target) : value;
+        return async (pseudonyms: readonly string[]) => {
+          finished.push(pseudonyms.length);
+          if (finished.length <= 5) await writeZip(zip, 1_000 * (1 + finished.length));
+          return await target.imagesOf(pseudonyms);
+        };
+      },
+    });
+
+    await watchImages(watched, [`${dir}/images`], share, {
+      signal: abort.signal,
+      intervalMs: 5,
+      onRound: () => abort.abort(),
+    });
+
+    assertEquals(finished, [0, 0, 0, 0, 0, 0, 1]);
+    assertEquals((await Deno.stat(`${dir}/share/${slug}/${pseudonym}.zip`)).size, 6_000);
+  },
+);
+
 embeddedTest("watchImages() tells once of a zip that stays without its end", async () => {
   await using place = await site("half", 2);
   const { ledger, dir, slug, share, pseudonyms: [half = "", whole = ""] } = place;
@@ -743,4 +775,42 @@ embeddedTest("checkProject() says that a zip is another one than was sent", asyn
   await Deno.remove(`${dir}/images/${same}.zip`);
 
   assertEquals(await check(), [["local", "different", `${slug}/${changed}.zip`]]);
+});
+
+embeddedTest("checkProject() sets nothing back that is there though the listing does not have it", async () => {
+  await using place = await site("unlisted", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  await new Uploader(ledger, share).uploadImage(`${dir}/images/${pseudonym}.zip`, pseudonym, slug);
+  const spoilt = new Proxy(share, {
+    get(target, name) {
+      if (name === "list") return () => Promise.resolve([]);
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+
+  const { agreed, disagreements } = await checkProject(ledger, spoilt, slug, {
+    exportDir: `${dir}/no-exports`,
+    imageDir: `${dir}/images`,
+    repair: true,
+  });
+
+  assertEquals([agreed, disagreements], [1, []]);
+  assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["exported"]);
+});
+
+embeddedTest("checkProject() says how many zips here are of no study, and not their names", async () => {
+  await using place = await site("strange", 1);
+  const { ledger, dir, slug, share } = place;
+  for (const name of ["DOE^JANE", "DOE^JOHN"]) await writeZip(`${dir}/images/${name}.zip`);
+
+  const { disagreements } = await checkProject(ledger, share, slug, {
+    exportDir: `${dir}/no-exports`,
+    imageDir: `${dir}/images`,
+  });
+
+  const extra = disagreements.filter(({ problem }) => problem === "extra");
+  assertEquals(extra.map(({ side, path }) => [side, path]), [["local", `${dir}/images`]]);
+  assertStringIncludes(extra[0]?.remedy ?? "", "2 zips");
+  assertEquals(JSON.stringify(disagreements).includes("DOE"), false);
 });

@@ -9,6 +9,9 @@ const failure = (message: string, code?: string) => Object.assign(new Error(mess
 /** As seen with the servers, clients and runtimes that the uploader meets. */
 const cases: readonly (readonly [Error, UploadErrorCode])[] = [
   [reply(530, "Login incorrect."), "login-refused"],
+  [reply(530, "Sorry, the maximum number clients (4) from your host are already connected."), "interrupted"],
+  [reply(530, "Maximum login attempts exceeded"), "login-refused"],
+  [reply(500, "FTP server shut down (going down in 5 minutes) -- please try again later"), "interrupted"],
   [reply(430, "Invalid username or password"), "login-refused"],
   [reply(550, "Permission denied."), "permission-denied"],
   [reply(553, "Could not create file."), "permission-denied"],
