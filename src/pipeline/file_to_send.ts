@@ -16,6 +16,8 @@ export interface FileToSend {
   readonly expectedSha256?: string;
   /** Another file with this name is replaced. */
   readonly replace?: boolean;
+  /** Whether it may go already, which files of its project that are sent may change. One that never may is left. @default Yes. */
+  isReady?(): boolean;
   /** Called right before it is sent. @throws {UploadError} If it is not any more what was to be sent. */
   check?(): Promise<void>;
   /** Tells the ledger that it is there. */
@@ -38,6 +40,12 @@ export interface UploadPlan {
   readonly left?: readonly Unsendable[];
 }
 
+/** A file that is in hand until `finished` is called. */
+export interface Turn {
+  readonly file: FileToSend;
+  finished(): void;
+}
+
 interface ProjectTurns {
   /** Those that wait, the first at the end. */
   readonly files: FileToSend[];
@@ -51,43 +59,45 @@ interface ProjectTurns {
  */
 export class Turns {
   readonly #projects: readonly ProjectTurns[];
+  readonly #isReady: (file: FileToSend) => boolean;
 
-  /** @param files In any order. */
-  constructor(files: readonly FileToSend[]) {
+  /** @param files In any order; those of a project keep theirs, but that what is not ready is passed over. @param isReady Whether one may go. */
+  constructor(files: readonly FileToSend[], isReady = (file: FileToSend) => file.isReady?.() !== false) {
+    this.#isReady = isReady;
     const byProject = Map.groupBy(files, ({ projectSlug }) => projectSlug).values();
     this.#projects = Array.from(byProject, (own) => ({ files: own.reverse(), inHand: 0, turns: 0 }));
   }
 
-  /** The next file, in hand until `finished` is called; `undefined` if none is left. */
-  next(): { readonly file: FileToSend; finished(): void } | undefined {
-    let next: ProjectTurns | undefined;
+  /** The next file; `undefined` if none is left that is ready. */
+  next(): Turn | undefined {
+    let next: { readonly project: ProjectTurns; readonly at: number } | undefined;
     for (const project of this.#projects) {
-      if (project.files.length === 0) continue;
-      const order = next && (project.inHand - next.inHand || project.turns - next.turns);
-      if (order === undefined || order < 0) next = project;
+      const at = project.files.findLastIndex(this.#isReady);
+      if (at === -1) continue;
+      const order = next && (project.inHand - next.project.inHand || project.turns - next.project.turns);
+      if (order === undefined || order < 0) next = { project, at };
     }
-    const file = next?.files.pop();
-    if (next === undefined || file === undefined) return undefined;
-    return this.#take(next, file);
+    return next && this.#take(next.project, next.at);
   }
 
   /** As `next`, but that project's last file. */
-  last(projectSlug: string): { readonly file: FileToSend; finished(): void } | undefined {
+  last(projectSlug: string): Turn | undefined {
     const project = this.#projects.find(({ files: [last] }) => last?.projectSlug === projectSlug);
-    const file = project?.files.shift();
-    return project === undefined || file === undefined ? undefined : this.#take(project, file);
+    return project && this.#take(project, project.files.findIndex(this.#isReady));
   }
 
-  #take(project: ProjectTurns, file: FileToSend): { readonly file: FileToSend; finished(): void } {
+  #take(project: ProjectTurns, at: number): Turn | undefined {
+    const [file] = at === -1 ? [] : project.files.splice(at, 1);
+    if (file === undefined) return undefined;
     project.inHand += 1;
     project.turns += 1;
     return { file, finished: () => void (project.inHand -= 1) };
   }
 }
 
-/** The same files in the order in which one after another would be sent. */
+/** The same files in the order in which one after another would be sent, if each were. */
 export function inTurn(files: readonly FileToSend[]): FileToSend[] {
-  const turns = new Turns(files);
+  const turns = new Turns(files, () => true);
   const ordered: FileToSend[] = [];
   for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
     turn.finished();

@@ -3,7 +3,7 @@ import { getLogger } from "@logtape/logtape";
 import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { Attempts } from "./attempts.ts";
-import { type FileToSend, Turns, type UploadPlan } from "./file_to_send.ts";
+import { type FileToSend, type Turn, Turns, type UploadPlan } from "./file_to_send.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
@@ -43,7 +43,7 @@ export interface UploadTaskOptions {
 }
 
 /**
- * Sends files, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last, and after them those
+ * Sends files that are ready, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last, and after them those
  * that lost the connection while the destination is there.
  *
  * @param ledger Records what left.
@@ -163,25 +163,27 @@ export async function sendFiles(
     return true;
   };
   /** Sends a file, and pauses where there is no room: meanwhile the file is in nobody's hand, and the project's turn is over. */
-  const take = async (
-    { file, finished }: { readonly file: FileToSend; finished?(): void },
-    how: typeof trySendFile,
-    role?: Role,
-  ): Promise<void> => {
+  const take = async ({ file, finished }: Turn, how: typeof trySendFile, role?: Role): Promise<void> => {
     const hasRoom = await send(file, how, role);
-    finished?.();
+    finished();
     if (!hasRoom) await delay(NO_ROOM_MS, { signal });
   };
   const sendOthers = async (): Promise<void> => {
-    for (let turn = turns.next(); turn !== undefined; turn = turns.next()) {
+    for (;;) {
       signal.throwIfAborted();
-      await take(turn, trySendFile);
+      const turn = turns.next();
+      const waited = turn === undefined ? later.shift() : undefined;
+      if (turn !== undefined) await take(turn, trySendFile);
+      else if (waited !== undefined) await take({ file: waited, finished() {} }, sendFile);
+      else return;
     }
-    for (let file = later.shift(); file !== undefined; file = later.shift()) await take({ file }, sendFile);
   };
   const sendUnlucky = async (): Promise<void> => {
-    for (let file = unlucky.shift(); file !== undefined; file = unlucky.shift()) {
-      await take({ file }, sendFile, { isLast: true });
+    for (;;) {
+      const file = unlucky.shift();
+      const turn = file === undefined ? turns.next() : { file, finished() {} }; // what has become ready by these
+      if (turn === undefined) return;
+      await take(turn, sendFile, { isLast: true });
     }
   };
   const onAllConnections = async (work: () => Promise<void>): Promise<void> => {

@@ -6,7 +6,7 @@ import type { Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
-import { type UploadResult, UploadTally } from "./upload_result.ts";
+import type { UploadResult } from "./upload_result.ts";
 
 /** Names every file of an export; the last to be sent, so that a receiver knows that an export is whole. */
 const MANIFEST = "manifest.json";
@@ -21,7 +21,7 @@ interface ExportPlan extends UploadPlan {
 interface ManifestToSend extends FileToSend {
   readonly expectedSha256: string;
   /** Whether all that it names was sent. */
-  isTrue(): boolean;
+  isReady(): boolean;
 }
 
 /**
@@ -67,17 +67,24 @@ async function sendExports(
   { files, failed, manifests }: ExportsPlan,
   options: UploadTaskOptions & { readonly replace?: boolean },
 ): Promise<UploadResult> {
-  await withdrawManifests(ledger, destination, manifests, options);
-  const sent = await sendFiles(ledger, destination, { files, failed }, options);
+  const withdrawing = new Map(manifests.map((manifest) => [folderOf(manifest.path), withdraw(manifest)]));
+  const checked = files.map((file) => ({ ...file, check: async () => await withdrawing.get(folderOf(file.path))?.() }));
+  const sent = await sendFiles(ledger, destination, { files: [...checked, ...manifests], failed }, options);
   const lacking = new Set(sent.failed.map(({ path }) => folderOf(path)));
-  const complete: ManifestToSend[] = [];
-  const untrue: Unsendable[] = [];
-  for (const manifest of manifests.filter(({ path }) => !lacking.has(folderOf(path)))) {
-    if (manifest.isTrue()) complete.push(manifest);
-    else untrue.push({ path: manifest.path, reason: UNTRUE });
+  const untrue = manifests.filter(({ path, isReady }) => !lacking.has(folderOf(path)) && !isReady());
+  return { ...sent, failed: [...sent.failed, ...untrue.map(({ path }) => ({ path, reason: UNTRUE }))] };
+
+  /** A manifest at the destination that is about to become untrue is taken away before the first of its files comes. */
+  function withdraw({ path, expectedSha256 }: ManifestToSend): () => Promise<void> {
+    const call = options.signal === undefined ? {} : { signal: options.signal };
+    let isAway = !options.replace;
+    return async () => {
+      if (isAway) return;
+      const before = await ledger.findTransfer(destination.name, path, call);
+      if (before?.sha256 !== expectedSha256) await destination.remove(path, call);
+      isAway = true;
+    };
   }
-  const last = await sendFiles(ledger, destination, { files: complete, failed: untrue }, options);
-  return UploadTally.sum(sent, last);
 }
 
 interface PlanOptions {
@@ -162,7 +169,7 @@ async function planExport(
     manifest: {
       ...toSend({ path: MANIFEST, source: manifest.file, bytes: manifest.bytes }),
       expectedSha256: manifest.sha256,
-      isTrue: () => manifest.named.entries().every(([path, sha256]) => sent.get(path) === sha256),
+      isReady: () => manifest.named.entries().every(([path, sha256]) => sent.get(path) === sha256),
     },
     failed: [],
   };
@@ -176,21 +183,6 @@ async function readManifestOf(folder: string): Promise<
   const file = join(folder, MANIFEST);
   const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex();
   return { file, bytes: content.length, sha256, named: new Map(files.map((each) => [each.path, each.sha256])) };
-}
-
-/** A manifest at the destination that is about to become untrue is taken away first. */
-async function withdrawManifests(
-  ledger: Ledger,
-  destination: Destination,
-  manifests: readonly ManifestToSend[],
-  { signal, replace }: { readonly signal?: AbortSignal; readonly replace?: boolean },
-): Promise<void> {
-  if (!replace) return;
-  const call = signal === undefined ? {} : { signal };
-  for (const { path, expectedSha256 } of manifests) {
-    const before = await ledger.findTransfer(destination.name, path, call);
-    if (before?.sha256 !== expectedSha256) await destination.remove(path, call);
-  }
 }
 
 /** `<project>/<time>/parquet` of any path below it. */

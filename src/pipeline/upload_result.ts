@@ -26,16 +26,6 @@ export class UploadTally {
     this.#failed = [...failed];
   }
 
-  /** Two results as one. */
-  static sum(a: UploadResult, b: UploadResult): UploadResult {
-    return {
-      verified: a.verified + b.verified,
-      sent: a.sent + b.sent,
-      bytes: a.bytes + b.bytes,
-      failed: [...a.failed, ...b.failed],
-    };
-  }
-
   /** The counts so far. */
   get result(): UploadResult {
     return { verified: this.#verified, sent: this.#sent, bytes: this.#bytes, failed: [...this.#failed] };

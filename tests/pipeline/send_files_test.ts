@@ -199,6 +199,18 @@ embeddedTest("sendFiles() goes on after an outage that hit a file on each of 8 c
   assertEquals([result.sent, result.failed], [10, []]);
 });
 
+Deno.test("Turns passes over what is not ready, until it is", () => {
+  let isReady = false;
+  const [first, second, other] = filesOf("", "x", { one: 2, two: 1 });
+  assert(first && second && other);
+  const turns = new Turns([{ ...first, isReady: () => isReady }, second, other]);
+  const next = () => turns.next()?.file.path;
+  assertEquals([turns.last("one")?.file.path, next(), next()], ["x-one/1", "x-two/0", undefined]);
+
+  isReady = true;
+  assertEquals([next(), next()], ["x-one/0", undefined]);
+});
+
 /** As a server says that it has too many connections. */
 function noRoom(): Promise<never> {
   const cause = Object.assign(new Error("421 There are too many connections"), { code: 421 });

@@ -7,7 +7,6 @@ import { checkProject } from "../../src/pipeline/check_project.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
 import { planZips, uploadImages } from "../../src/pipeline/upload_images.ts";
-import { uploadParquet } from "../../src/pipeline/upload_parquet.ts";
 import { Uploader } from "../../src/pipeline/uploader.ts";
 import { watchImages } from "../../src/pipeline/watch_images.ts";
 import { findZips } from "../../src/pipeline/zips.ts";
@@ -690,20 +689,6 @@ embeddedTest("Uploader.uploadExport() sends no export that nobody could tell to 
   await Deno.remove(`${parquetExport.dir}/omop/public/B.parquet`);
   const { sent, failed } = await uploader.uploadExport(parquetExport);
   assertEquals([sent, failed.map(({ path }) => path.split("/").at(-1))], [2, ["manifest.json"]]);
-});
-
-embeddedTest("uploadParquet() sends the other exports where one project's latest is no link", async () => {
-  await using place = await site("latest", 0);
-  const { ledger, dir, slug, parquetExport, share } = place;
-  await writeManifest(parquetExport);
-  await Deno.symlink("all_extracts/2023-12-07t14-08-58", `${dir}/exports/${slug}/latest`);
-  await Deno.mkdir(`${dir}/exports/a-broken-one/latest`, { recursive: true });
-  await Deno.mkdir(`${dir}/exports/not-exported-yet`);
-
-  const { sent, failed } = await uploadParquet(ledger, `${dir}/exports`, share);
-
-  assertEquals([sent, failed.map(({ path }) => path)], [3, ["a-broken-one"]]);
-  assertStringIncludes(failed[0]?.reason ?? "", "must be a symbolic link");
 });
 
 embeddedTest("checkProject() sets back only what was sent to this destination", async () => {
