@@ -23,7 +23,7 @@ const REPLIES: ReadonlyMap<number, UploadErrorCode> = new Map([
 /** What Node, Deno, OpenSSL, rustls and basic-ftp say, as `CODE message`; the first that fits counts. */
 const TEXTS: readonly (readonly [RegExp, UploadErrorCode])[] = [
   [/CERT|ALTNAME|UNABLE_TO_(VERIFY|GET)|SELF_SIGNED/, "untrusted-certificate"],
-  [/WRONG_VERSION_NUMBER/, "protocol"],
+  [/WRONG_VERSION_NUMBER|ALERT_PROTOCOL_VERSION/, "protocol"],
   [/ECONNREFUSED|ENOTFOUND|EAI_|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EHOSTDOWN|ENETDOWN/, "unreachable"],
   [/^Timeout|ETIMEDOUT|TimeoutError|'Error: Timeout/, "timeout"],
   [/reuse|ERR_STREAM_PREMATURE_CLOSE/, "session-reuse"],
@@ -40,6 +40,8 @@ const RETRYABLE: ReadonlyMap<string, boolean> = new Map([[NOT_CAPABLE, false], [
 /** Where the detail says more than the code. */
 const REMEDY_OF_DETAIL: Readonly<Record<string, string>> = {
   [NOT_CAPABLE]: "start the program with --allow-net for the server's name, port and address",
+  "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION":
+    "let the server speak TLS 1.2: data connections could not resume a session of TLS 1.3",
   "ERR_TLS_CERT_ALTNAME_INVALID":
     "the certificate is for another name: connect by a name that is in it, or give that one as the server's name (servername, FTP_SERVER_NAME)",
 };

@@ -48,6 +48,8 @@ export interface FtpsServerOptions {
   readonly refuseRename?: boolean;
   /** Most connections of one address to vsftpd and proftpd. @default Any number. */
   readonly maxConnections?: number;
+  /** What proftpd speaks. @default {"TLSv1.2 TLSv1.3"} */
+  readonly tls?: string;
   /** The only processor that vsftpd and its sessions run on, counted from 0. @default Any. */
   readonly processor?: number;
 }

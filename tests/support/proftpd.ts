@@ -11,7 +11,8 @@ const NOBODY = 65_534;
  * @throws If it is not installed.
  */
 export async function startProftpd(
-  { mode, reuse = true, pki = sharedPki(), refuseRename = false, digest, maxConnections }: FtpsServerOptions,
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false, digest, maxConnections, tls = "TLSv1.2 TLSv1.3" }:
+    FtpsServerOptions,
 ): Promise<FtpsServer> {
   const program = pathOf("proftpd");
   const { dir, certificate } = await serverFolder("proftpd", pki);
@@ -62,7 +63,7 @@ DigestEngine on
 ${digest ? `DigestAlgorithms ${digest}\nDigestOptions NoTransferCache\n` : ""}TLSEngine on
 TLSRequired on
 TLSLog ${dir}/tls.log
-TLSProtocol TLSv1.2 TLSv1.3
+TLSProtocol ${tls}
 TLSECCertificateFile ${certificate}
 TLSECCertificateKeyFile ${certificate}
 TLSVerifyClient off

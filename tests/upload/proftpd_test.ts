@@ -8,6 +8,16 @@ ftpsConformance("proftpd", ["proftpd"], startProftpd, { sent: "sha256", found: "
 
 const MB = 1 << 20;
 
+for (const mode of ["implicit", "explicit"] as const) {
+  testWith(["proftpd"], `a server that speaks TLS 1.3 alone is told to speak 1.2, ${mode} TLS`, async () => {
+    await using workbench = await Workbench.on(await startProftpd({ mode, tls: "TLSv1.3" }));
+
+    const error = await assertFails("protocol", () => workbench.open());
+
+    assertEquals([error.retryable, error.message.includes("TLS 1.2")], [false, true]);
+  });
+}
+
 for (const digest of ["md5", "crc32"] as const) {
   testWith(["proftpd"], `put() is verified by ${digest} where a server has nothing better`, async () => {
     await using workbench = await Workbench.on(await startProftpd({ mode: "explicit", digest }));
