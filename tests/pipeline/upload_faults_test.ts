@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Ledger } from "../../src/database/mod.ts";
 import { uploadImages } from "../../src/pipeline/upload_images.ts";
 import type { UploadResult } from "../../src/pipeline/upload_result.ts";
-import { FtpsDestination, FtpsPool, isPartName, Pace, UploadError } from "../../src/upload/mod.ts";
+import { FtpsDestination, type FtpsOptions, FtpsPool, isPartName, Pace, UploadError } from "../../src/upload/mod.ts";
 import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
 import { FtpsProxy } from "../support/ftps_proxy.ts";
 import { testWith } from "../support/programs.ts";
@@ -24,8 +24,12 @@ interface Fault {
   readonly needsUsers?: true;
   /** Prepares the server. @param folder The project's folder there. @param own Gives it to the server's user. */
   readonly before?: (folder: string, own: () => Promise<void>) => Promise<AsyncDisposable>;
-  /** Strikes when the first file is half through. */
+  /** Logs in otherwise. */
+  readonly login?: Partial<FtpsOptions>;
+  /** Strikes on the way of the first file. */
   readonly strike?: (proxy: FtpsProxy, server: FtpsServer) => void;
+  /** How much of it has been read then, as a fraction. @default {0.5} */
+  readonly at?: number;
   /** Whether the server can take the files afterwards. @default {true} */
   readonly passes?: false;
 }
@@ -33,6 +37,10 @@ interface Fault {
 const FAULTS: Readonly<Record<string, Fault>> = {
   "the control connection is cut": { strike: ({ control }) => control.cut() },
   "the data connection is cut": { strike: (proxy) => proxy.cutData() },
+  "the data connection is cut with the first bytes": { at: 0, strike: (proxy) => proxy.cutData() },
+  "the data connection is cut with the last bytes": { at: 0.999, strike: (proxy) => proxy.cutData() },
+  "the password is wrong": { login: { password: "PWSEED-wrong" } },
+  "the certificate is for another name": { login: { servername: "other.example" } },
   "the control connection stalls": { strike: ({ control }) => control.freeze(), passes: false },
   "the data connection stalls": { strike: (proxy) => proxy.freezeData(), passes: false },
   "the server's process is killed": { needsUsers: true, strike: (_, { killSessions }) => void killSessions?.() },
@@ -75,18 +83,25 @@ async function assertAgreement(place: UploadSite, folder: string, name: string):
   }
 }
 
+async function nameOf(login: FtpsOptions): Promise<string> {
+  await using destination = await FtpsDestination.open(login);
+  return destination.name;
+}
+
 /** Counts, or nothing if the task ended with an error of the upload. */
 async function attempt(
   ledger: Ledger,
   imageDir: string,
-  destination: FtpsDestination,
+  login: FtpsOptions,
   projectSlug: string,
-  onHalf: () => void = () => {},
+  at = 0,
+  onThere: () => void = () => {},
 ): Promise<UploadResult | undefined> {
   const onProgress = ({ bytes: [done] }: { readonly bytes: readonly [number, number] }) => {
-    if (done > ZIP_BYTES / 2) onHalf();
+    if (done > ZIP_BYTES * at) onThere();
   };
   try {
+    await using destination = await FtpsDestination.open(login);
     return await uploadImages(ledger, imageDir, destination, { projectSlug, onProgress });
   } catch (error) {
     if (error instanceof UploadError) return undefined;
@@ -101,7 +116,10 @@ const SERVERS = [
 ] as const;
 
 for (const { name, needs, start, hasUsers } of SERVERS) {
-  for (const [what, { start: options, needsUsers, before, strike, passes = true }] of Object.entries(FAULTS)) {
+  for (
+    const [what, { start: options, needsUsers, before, login: wrong, strike, at = 0.5, passes = true }] of Object
+      .entries(FAULTS)
+  ) {
     if (needsUsers && !hasUsers) continue;
     // The embedded database has timers of its own.
     testWith(needs, `ledger and ${name} agree after: ${what}`, async () => {
@@ -117,11 +135,11 @@ for (const { name, needs, start, hasUsers } of SERVERS) {
       // Logging in has that time too, and took proftpd more than a second on a busy machine.
       const timeoutMs = what.endsWith("stalls") ? 3_000 : 10_000;
       const login = { ...server, ...proxy.login, attempts: 1, timeoutMs, retryDelayMs: 10 };
+      const destinationName = await nameOf(login);
       {
         await using _fault = await before?.(folder, own);
-        await using destination = await FtpsDestination.open(login);
         let isStruck = false;
-        const result = await attempt(ledger, `${dir}/images`, destination, slug, () => {
+        const result = await attempt(ledger, `${dir}/images`, { ...login, ...wrong }, slug, at, () => {
           if (!isStruck) strike?.(proxy, server);
           isStruck = true;
         });
@@ -130,13 +148,12 @@ for (const { name, needs, start, hasUsers } of SERVERS) {
           strike !== undefined ? isStruck : result === undefined || result.failed.length > 0,
           "nothing went wrong",
         );
-        await assertAgreement(place, folder, destination.name);
+        await assertAgreement(place, folder, destinationName);
       }
       if (!passes) return;
-      await using destination = await FtpsDestination.open({ ...login, attempts: 3 });
-      const result = await attempt(ledger, `${dir}/images`, destination, slug);
+      const result = await attempt(ledger, `${dir}/images`, { ...login, attempts: 3 }, slug);
       assertEquals(result?.failed, []);
-      await assertAgreement(place, folder, destination.name);
+      await assertAgreement(place, folder, destinationName);
       const states = (await ledger.imagesOf(place.pseudonyms)).map(({ state }) => state);
       assertEquals(states, Array(STUDIES).fill("exported"));
     }, { restarts: true });
