@@ -73,16 +73,16 @@ export async function checkProject(
   const expected = new Set<string>();
   for (const { imageId, pseudo_study_uid, state } of images) {
     const path = `${projectSlug}/${pseudo_study_uid}.zip`;
-    const [record, remote] = [sent.get(path), await remoteOf(path)];
     expected.add(path);
+    if (state !== "done" && state !== "exported") continue; // it is being asked for again
+    const [record, remote] = [sent.get(path), await remoteOf(path)];
     if (state === "done") {
       if (remote !== undefined) {
         add("ledger", "missing", path, "run 'pixl upload images': it compares the file and records it");
       } else if (await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) === undefined) {
         add("local", "missing", path, "bring its zip, or ask for the study again");
       } else add("dsh", "missing", path, "it was not sent yet: run 'pixl upload images'");
-    } else if (state !== "exported") continue; // it is being asked for again
-    else if (remote === undefined && record !== undefined) await addMissing(imageId, pseudo_study_uid, path);
+    } else if (remote === undefined && record !== undefined) await addMissing(imageId, pseudo_study_uid, path);
     else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);
     else if (record === undefined) {
       add(
@@ -163,7 +163,7 @@ export async function checkProject(
 
   async function countStrangeZips(): Promise<number> {
     const zips = await findZips([options.imageDir]).catch((error) => {
-      if (error instanceof UploadError) return []; // no images yet
+      if (error instanceof UploadError && error.cause instanceof Deno.errors.NotFound) return []; // no images yet
       throw error;
     });
     const pseudonyms = zips.map(({ pseudonym }) => pseudonym);

@@ -1,4 +1,5 @@
 import type { Transfer } from "../database/mod.ts";
+import type { CallOptions } from "../upload/mod.ts";
 
 /** A local file, and where it goes. */
 export interface FileToSend {
@@ -19,7 +20,7 @@ export interface FileToSend {
   /** Whether it may go already, which files of its project that are sent may change. One that never may is left. @default Yes. */
   isReady?(): boolean;
   /** Called right before it is sent. @throws {UploadError} If it is not any more what was to be sent. */
-  check?(): Promise<void>;
+  check?(call: CallOptions): Promise<void>;
   /** Tells the ledger that it is there. */
   record(transfer: Transfer): Promise<void>;
 }

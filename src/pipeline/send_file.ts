@@ -2,6 +2,7 @@ import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
 import { LeaseLostError, type Ledger, type Transfer } from "../database/mod.ts";
 import {
+  type CallOptions,
   type Destination,
   partNameOf,
   type PartRecord,
@@ -32,7 +33,7 @@ export interface Sending {
   /** SHA-256 in hex that the file must have, else it is not sent. */
   readonly expectedSha256?: string;
   /** Called right before it is sent. @throws {UploadError} If it is not to be sent after all. */
-  check?(): Promise<void>;
+  check?(call: CallOptions): Promise<void>;
   /** Tells the ledger. */
   record(transfer: Transfer): Promise<void>;
 }
@@ -83,7 +84,7 @@ export async function trySendFile(
   await using kept = keepLease(leaseMs, (call) => ledger.renewUpload(destination.name, path, lease, call));
   let isOver = false;
   try {
-    await check?.();
+    await check?.(call);
     const before = await ledger.findTransfer(destination.name, path, call);
     const receipt = await destination.put(source, path, {
       ...options,

@@ -10,7 +10,7 @@ import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 const log = getLogger(["pixl", "upload"]);
 
-/** More files on one connection that lose it, or find no space, with none between them that is sent, are not these files' fault. */
+/** More files on one connection that lose it, or of one project that find no space, with none between them that is sent, are not these files' fault. */
 const MOST_UNLUCKY_IN_A_ROW = 5;
 
 /** Pause of a connection for which the destination has no room while it serves others, in milliseconds. */
@@ -51,8 +51,8 @@ export interface UploadTaskOptions {
  * @param plan What to send; what cannot be is passed on to the result.
  * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
- * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection or found no space and nothing else can be
- * told: then no other file would do better. Those in hand are cut off.
+ * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and nothing else can be told: then no other
+ * file would do better. Those in hand are cut off. Also if there was space for no file at all.
  */
 export async function sendFiles(
   ledger: Ledger,
@@ -71,13 +71,15 @@ export async function sendFiles(
   /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
   let unluckyInARow = 0;
-  let fullInARow = 0;
   /** What ended those that lost it in the end too, or for which there was no space. */
   const lost: UploadError[] = [];
+  /** By project: files for which there was no space, since the last that was sent. */
+  const withoutSpace = new Map<string, number>();
   const attempts = new Attempts();
   let toldOfNoRoom = false;
+  const connections = options.concurrency ?? 1;
   // One outage hits a file on each connection.
-  const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + (options.concurrency ?? 1) - 1;
+  const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + connections - 1;
 
   /** @returns Whether the destination took the connection. */
   const send = async (file: FileToSend, how: typeof trySendFile, { isLast, isProbe }: Role = {}): Promise<boolean> => {
@@ -85,6 +87,7 @@ export async function sendFiles(
     const attempt = attempts.begin();
     let receipt: Receipt | undefined;
     try {
+      if ((withoutSpace.get(file.projectSlug) ?? 0) > mostUnlucky) throw noSpaceForOthers(file.path);
       receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
@@ -99,7 +102,10 @@ export async function sendFiles(
         later.push(file);
         return true;
       }
-      if (!receipt.skipped) unluckyInARow = fullInARow = 0;
+      if (!receipt.skipped) {
+        unluckyInARow = 0;
+        withoutSpace.delete(file.projectSlug);
+      }
     } catch (error) {
       attempt.ends(false);
       signal.throwIfAborted();
@@ -112,7 +118,8 @@ export async function sendFiles(
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
         const answer = await answerTo(error, attempt.moved, () => look(destination, file.path, signal));
         const isFull = answer === "no room" || answer === "hangs up";
-        if ((isFull || answer === "none") && attempts.vouchFor(attempt)) {
+        const isReached = answer === "none" && connections > 1 && attempts.areServedNow;
+        if ((isFull || isReached) && attempts.vouchFor(attempt)) {
           if (!toldOfNoRoom) {
             log.warn("The destination does not take one more connection: {path} waits", { path: file.path });
           }
@@ -148,8 +155,8 @@ export async function sendFiles(
         }
         lost.push(error);
       } else if (isOf(["no-space"], error)) {
-        // A quota, or one file that is too large; a disk that is full takes nobody's.
-        if (++fullInARow > mostUnlucky) throw error;
+        // A quota, or one file that is too large; after some in a row the rest of the project is not tried.
+        withoutSpace.set(file.projectSlug, 1 + (withoutSpace.get(file.projectSlug) ?? 0));
         lost.push(error);
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
       tally.fail(file.path, error);
@@ -188,7 +195,7 @@ export async function sendFiles(
   };
   const onAllConnections = async (work: () => Promise<void>): Promise<void> => {
     const ends = await Promise.allSettled(
-      Array.from({ length: options.concurrency ?? 1 }, () =>
+      Array.from({ length: connections }, () =>
         work().catch((error) => {
           failing.abort(error);
           throw error;
@@ -201,7 +208,7 @@ export async function sendFiles(
   const { result } = tally;
   const [first, second] = lost;
   const isNobodys = second !== undefined || isOf(["no-space"], first);
-  if (isNobodys && result.verified === 0 && result.failed.length === plan.failed.length + lost.length) throw first;
+  if (isNobodys && result.verified === 0 && result.failed.length === lost.length) throw first;
   return result;
 }
 
@@ -241,9 +248,17 @@ function isPassing(error: unknown): boolean {
   return error instanceof UploadError && error.retryable;
 }
 
-/** Whether an FTP server says that it takes no more connections (RFC 959, 421; proftpd has 530, which else is lasting). */
+/** Whether an FTP server says that it takes no more connections (RFC 959, 421; proftpd has 530 and, before it is shut down, 500, which else are lasting). */
 function isNoRoom(error: unknown): boolean {
-  return replyOf(error) === 421 || replyOf(error) === 530 && isPassing(error);
+  const reply = replyOf(error);
+  return reply === 421 || (reply === 530 || reply === 500) && isPassing(error);
+}
+
+function noSpaceForOthers(path: string): UploadError {
+  return new UploadError(
+    "no-space",
+    `Cannot upload '${path}': it was not tried, since there was no space for others of its project; make room at the destination`,
+  );
 }
 
 /** Whether a connection was ended that had come about; `protocol` that may pass is a text in the clear where TLS was to begin, as vsftpd's 421. */

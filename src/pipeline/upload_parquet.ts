@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Ledger } from "../database/mod.ts";
 import { loadManifest } from "../exports/manifest.ts";
 import { ExportError, ParquetExport } from "../exports/mod.ts";
-import type { Destination } from "../upload/mod.ts";
+import type { CallOptions, Destination } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import type { FileToSend, Unsendable, UploadPlan } from "./file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "./send_files.ts";
@@ -68,21 +68,30 @@ async function sendExports(
   options: UploadTaskOptions & { readonly replace?: boolean },
 ): Promise<UploadResult> {
   const withdrawing = new Map(manifests.map((manifest) => [folderOf(manifest.path), withdraw(manifest)]));
-  const checked = files.map((file) => ({ ...file, check: async () => await withdrawing.get(folderOf(file.path))?.() }));
+  const checked = files.map((file) => ({
+    ...file,
+    check: async (call: CallOptions) => await withdrawing.get(folderOf(file.path))?.(call),
+  }));
   const sent = await sendFiles(ledger, destination, { files: [...checked, ...manifests], failed }, options);
   const lacking = new Set(sent.failed.map(({ path }) => folderOf(path)));
   const untrue = manifests.filter(({ path, isReady }) => !lacking.has(folderOf(path)) && !isReady());
   return { ...sent, failed: [...sent.failed, ...untrue.map(({ path }) => ({ path, reason: UNTRUE }))] };
 
   /** A manifest at the destination that is about to become untrue is taken away before the first of its files comes. */
-  function withdraw({ path, expectedSha256 }: ManifestToSend): () => Promise<void> {
-    const call = options.signal === undefined ? {} : { signal: options.signal };
-    let isAway = !options.replace;
-    return async () => {
-      if (isAway) return;
+  function withdraw({ path, expectedSha256 }: ManifestToSend): (call: CallOptions) => Promise<void> {
+    let isAway: Promise<void> | undefined = options.replace ? undefined : Promise.resolve();
+    const takeAway = async (call: CallOptions): Promise<void> => {
       const before = await ledger.findTransfer(destination.name, path, call);
       if (before?.sha256 !== expectedSha256) await destination.remove(path, call);
-      isAway = true;
+    };
+    return async (call) => {
+      isAway ??= takeAway(call);
+      try {
+        await isAway;
+      } catch (error) {
+        isAway = undefined; // the next file may do better
+        throw error;
+      }
     };
   }
 }
@@ -142,8 +151,8 @@ async function planExport(
     path: `${projectSlug}/${timeSlug}/parquet/${file.path}`,
     replace,
     record: async (transfer) => {
-      sent.set(file.path, transfer.sha256);
       await ledger.recordTransfer({ ...transfer, extractId: extract.extractId });
+      sent.set(file.path, transfer.sha256);
     },
   });
   const files = await parquetExport.files({ ...call, hash });

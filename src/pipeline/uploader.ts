@@ -101,7 +101,7 @@ export class Uploader {
     options: UploadOptions & { readonly concurrency?: number } = {},
   ): Promise<UploadResult> {
     const { onProgress, ...rest } = options;
-    let most = 0; // the manifest is counted for itself
+    let most = 0; // an attempt may begin anew
     return await uploadOneExport(this.#ledger, parquetExport, this.#destination, {
       ...rest,
       ...(onProgress && { onProgress: ({ bytes: [done] }) => onProgress(most = Math.max(most, done)) }),

@@ -2,7 +2,7 @@
  * Shares the processors out between a server and its clients, as if each had a host of its own: this process, and what it starts meanwhile, keeps off
  * the last one.
  *
- * @param work Gets the processor that the server may have; `undefined` where there is but one for all.
+ * @param work Gets the processor that the server may have; `undefined` where there is but one for all, or no `taskset` (util-linux).
  */
 export async function apart<T>(work: (server: number | undefined) => Promise<T>): Promise<T> {
   const [, all = ""] = /^Cpus_allowed_list:\s*(\S+)$/m.exec(await Deno.readTextFile("/proc/self/status")) ?? [];
@@ -12,7 +12,12 @@ export async function apart<T>(work: (server: number | undefined) => Promise<T>)
   });
   const server = processors.pop();
   if (processors.length === 0) return await work(undefined);
-  await keepTo(processors.join());
+  try {
+    await keepTo(processors.join());
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return await work(undefined); // no taskset
+    throw error;
+  }
   try {
     return await work(server);
   } finally {

@@ -395,6 +395,20 @@ Deno.test("Attempts does not count one that was thrown out as served, nor what i
   assertEquals([one.moved, attempts.areServed], [true, false]);
 });
 
+Deno.test("Attempts says that the destination serves now only while bytes go out, and for a while after a file", () => {
+  let now = 0;
+  const attempts = new Attempts(() => now);
+  const one = attempts.begin();
+  assertEquals(attempts.areServedNow, false);
+  one.moves();
+  now += 9_000;
+  assertEquals(attempts.areServedNow, true);
+  now += 1_000;
+  assertEquals(attempts.areServedNow, false);
+  one.ends(true);
+  assertEquals(attempts.areServedNow, true);
+});
+
 Deno.test("Attempts vouches with what began before, and with what got in for what did not", () => {
   const attempts = new Attempts();
   const [oldest, middle, newest] = [attempts.begin(), attempts.begin(), attempts.begin()];
@@ -622,6 +636,34 @@ embeddedTest("sendFiles() sends the others where one file, or one project's fold
   assertEquals([sent, failed.length], [11, 9]);
 });
 
+embeddedTest("sendFiles() does not cut off a project's large files where another has no space left", async () => {
+  await using place = await site("one-full", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { full: 40, roomy: 6 });
+  let tried = 0;
+  const destination = sharing(share, async (path) => {
+    if (path.includes("-full/") && ++tried) await fails("no-space");
+    await delay(300);
+  });
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 4 });
+
+  assertEquals([sent, failed.length], [6, 40]);
+  assert(tried <= 9 + 3, `${tried} were tried`); // a row, and what was in hand
+});
+
+embeddedTest("sendFiles() ends at once where the destination is gone though a file was sent just now", async () => {
+  await using place = await site("gone-now", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+  let tried = 0;
+  const destination = sharing(share, () => ++tried === 1 ? Promise.resolve() : fails("unreachable"));
+
+  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals(tried, 2);
+});
+
 for (const count of [1, 12]) {
   embeddedTest(
     `sendFiles() ends where there is no space for ${count === 1 ? "the only file" : "any file"}`,
@@ -634,7 +676,7 @@ for (const count of [1, 12]) {
 
       const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 
-      assertEquals([error.code, tried], ["no-space", Math.min(count, 6)]);
+      assertEquals([error.code, tried], ["no-space", Math.min(count, 6)]); // the rest is not tried
     },
   );
 }
