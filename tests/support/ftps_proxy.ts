@@ -42,11 +42,11 @@ export class FtpsProxy implements AsyncDisposable {
     for (const proxy of this.#data) proxy.freeze();
   }
 
-  /** Ends one connection, of either kind, chosen by a number from 0 to 1. */
-  cutOne(which: number): void {
+  /** Ends one connection, of either kind, chosen by a number from 0 to 1. @returns Whether there was one. */
+  cutOne(which: number): boolean {
     const busy = [this.control, ...this.#data].flatMap((proxy) => Array.from({ length: proxy.connected }, () => proxy));
     const at = which * busy.length;
-    busy[Math.floor(at)]?.cutOne(at % 1);
+    return busy[Math.floor(at)]?.cutOne(at % 1) ?? false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -46,11 +46,12 @@ export class TcpProxy implements AsyncDisposable {
     this.#connections.clear();
   }
 
-  /** Ends one connection, chosen by a number from 0 to 1. */
-  cutOne(which: number): void {
+  /** Ends one connection, chosen by a number from 0 to 1. @returns Whether there was one. */
+  cutOne(which: number): boolean {
     const each = [...this.#connections];
     const one = each[Math.floor(which * each.length)];
     if (one !== undefined) close(one);
+    return one !== undefined;
   }
 
   /** From now on nothing gets through, in either direction, but connections stay. */

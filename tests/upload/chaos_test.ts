@@ -89,12 +89,12 @@ async function chaos(random: () => number): Promise<void> {
     imageDir,
   };
   const arrived = new Map<string, string | undefined>();
-  let [kills, starts, running] = [0, 0, true];
+  let [kills, starts, cuts, running] = [0, 0, 0, true];
 
   const cutting = (async () => {
     while (running) {
       await sleep(300 + random() * 1_700);
-      proxy.cutOne(random());
+      if (proxy.cutOne(random())) cuts++;
     }
   })();
   // What the ledger calls exported must be there, whole, at that moment.
@@ -138,12 +138,14 @@ async function chaos(random: () => number): Promise<void> {
   await Promise.all([cutting, watching]);
 
   assertEquals(kills, KILLS);
+  assert(cuts > 0, "no connection was cut");
   const states = await ledger.summary();
   assertEquals(
     states.filter(({ kind }) => kind === "image").map(({ state, count }) => [state, count]),
     PROJECTS.map(() => ["exported", STUDIES / PROJECTS.length]),
   );
   const found = new Map<string, string | undefined>();
+  let recorded = 0;
   for (const project of PROJECTS) {
     for await (const { name } of Deno.readDir(`${server.files}/${project}`)) {
       assert(!isPartName(name), `${name} is left`);
@@ -156,8 +158,10 @@ async function chaos(random: () => number): Promise<void> {
       )
     ) {
       assertEquals(sha256, hashes.get(path));
+      recorded++;
     }
   }
+  assertEquals(recorded, STUDIES);
   assertEquals(found.size, STUDIES);
   for (const [path, hash] of hashes) {
     assertEquals(found.get(path), hash, path);
