@@ -7,8 +7,6 @@ export interface Attempt {
   readonly number: number;
   /** Whether bytes went out. */
   readonly moved: boolean;
-  /** When bytes went out last, by the clock. */
-  readonly movedAt: number;
   /** Bytes went out; not heard of after the end, as a stream may read on for a moment. */
   moves(): void;
   /** It is over. */
@@ -29,13 +27,12 @@ export class Attempts {
 
   /** One begins. */
   begin(): Attempt {
-    const [inHand, now, received] = [this.#inHand, this.#now, () => this.#received = this.#now()];
+    const [inHand, received] = [this.#inHand, () => this.#received = this.#now()];
     const attempt = {
       number: this.#count++,
       moved: false,
-      movedAt: -Infinity,
       moves() {
-        if (inHand.has(attempt)) [attempt.moved, attempt.movedAt] = [true, now()];
+        if (inHand.has(attempt)) attempt.moved = true;
       },
       ends(isReceived: boolean) {
         inHand.delete(attempt);
@@ -54,12 +51,6 @@ export class Attempts {
   /** Whether the destination serves anyone. */
   get areServed(): boolean {
     return [...this.#inHand].some(({ moved }) => moved) || this.#now() - this.#received < LATELY_MS;
-  }
-
-  /** Whether bytes go out, or a file came to its end, just now: it may then be out of reach for one connection only. */
-  get areServedNow(): boolean {
-    const last = Math.max(this.#received, ...this.#inHand.values().map(({ movedAt }) => movedAt));
-    return this.#now() - last < LATELY_MS;
   }
 
   /**

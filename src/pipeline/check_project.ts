@@ -62,6 +62,7 @@ export async function checkProject(
   const found: Disagreement[] = [];
   const add = (side: Disagreement["side"], problem: Disagreement["problem"], path: string, remedy: string) =>
     found.push({ side, problem, path, remedy, repaired: false });
+  const strange = await countStrangeZips(); // before anything is set back: it throws where the folder cannot be read
   // The ledger first: what it says has left was there before, also if an upload goes on meanwhile.
   const images = await Array.fromAsync(ledger.pseudonymised(projectSlug, call));
   const sent = new Map((await ledger.transfersTo(destination.name, projectSlug, call)).map((row) => [row.path, row]));
@@ -137,7 +138,6 @@ export async function checkProject(
       );
     } else add("dsh", "extra", path, "the ledger did not send it: see who did");
   }
-  const strange = await countStrangeZips();
   if (strange > 0) {
     // Their names may be anything, also a patient's.
     add(

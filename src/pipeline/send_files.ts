@@ -52,7 +52,7 @@ export interface UploadTaskOptions {
  * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
  * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and nothing else can be told: then no other
- * file would do better. Those in hand are cut off. Also if there was space for no file at all.
+ * file would do better. Those in hand are cut off. Also if no file is there since there was space for none.
  */
 export async function sendFiles(
   ledger: Ledger,
@@ -73,8 +73,8 @@ export async function sendFiles(
   let unluckyInARow = 0;
   /** What ended those that lost it in the end too, or for which there was no space. */
   const lost: UploadError[] = [];
-  /** By project: files for which there was no space, since the last that was sent. */
-  const withoutSpace = new Map<string, number>();
+  /** By project: how many files found no space since the last that was sent, and the bytes of the smallest of these. */
+  const withoutSpace = new Map<string, { count: number; least: number }>();
   const attempts = new Attempts();
   let toldOfNoRoom = false;
   const connections = options.concurrency ?? 1;
@@ -87,7 +87,8 @@ export async function sendFiles(
     const attempt = attempts.begin();
     let receipt: Receipt | undefined;
     try {
-      if ((withoutSpace.get(file.projectSlug) ?? 0) > mostUnlucky) throw noSpaceForOthers(file.path);
+      const { count = 0, least = 0 } = withoutSpace.get(file.projectSlug) ?? {};
+      if (count > mostUnlucky && file.bytes >= least) throw noSpaceForSmaller(file.path);
       receipt = await how(ledger, destination, file, {
         signal,
         replace: file.replace === true,
@@ -118,7 +119,7 @@ export async function sendFiles(
         // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
         const answer = await answerTo(error, attempt.moved, () => look(destination, file.path, signal));
         const isFull = answer === "no room" || answer === "hangs up";
-        const isReached = answer === "none" && connections > 1 && attempts.areServedNow;
+        const isReached = answer === "none" && connections > 1 && attempts.areServed;
         if ((isFull || isReached) && attempts.vouchFor(attempt)) {
           if (!toldOfNoRoom) {
             log.warn("The destination does not take one more connection: {path} waits", { path: file.path });
@@ -155,8 +156,9 @@ export async function sendFiles(
         }
         lost.push(error);
       } else if (isOf(["no-space"], error)) {
-        // A quota, or one file that is too large; after some in a row the rest of the project is not tried.
-        withoutSpace.set(file.projectSlug, 1 + (withoutSpace.get(file.projectSlug) ?? 0));
+        // A quota, or a file that is too large: after some in a row only smaller ones of the project are tried.
+        const { count = 0, least = Infinity } = withoutSpace.get(file.projectSlug) ?? {};
+        withoutSpace.set(file.projectSlug, { count: count + 1, least: Math.min(least, file.bytes) });
         lost.push(error);
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
       tally.fail(file.path, error);
@@ -254,10 +256,10 @@ function isNoRoom(error: unknown): boolean {
   return reply === 421 || (reply === 530 || reply === 500) && isPassing(error);
 }
 
-function noSpaceForOthers(path: string): UploadError {
+function noSpaceForSmaller(path: string): UploadError {
   return new UploadError(
     "no-space",
-    `Cannot upload '${path}': it was not tried, since there was no space for others of its project; make room at the destination`,
+    `Cannot upload '${path}': it was not tried, since there was no space for others of its project that are no larger; make room at the destination`,
   );
 }
 

@@ -395,20 +395,6 @@ Deno.test("Attempts does not count one that was thrown out as served, nor what i
   assertEquals([one.moved, attempts.areServed], [true, false]);
 });
 
-Deno.test("Attempts says that the destination serves now only while bytes go out, and for a while after a file", () => {
-  let now = 0;
-  const attempts = new Attempts(() => now);
-  const one = attempts.begin();
-  assertEquals(attempts.areServedNow, false);
-  one.moves();
-  now += 9_000;
-  assertEquals(attempts.areServedNow, true);
-  now += 1_000;
-  assertEquals(attempts.areServedNow, false);
-  one.ends(true);
-  assertEquals(attempts.areServedNow, true);
-});
-
 Deno.test("Attempts vouches with what began before, and with what got in for what did not", () => {
   const attempts = new Attempts();
   const [oldest, middle, newest] = [attempts.begin(), attempts.begin(), attempts.begin()];
@@ -650,6 +636,22 @@ embeddedTest("sendFiles() does not cut off a project's large files where another
 
   assertEquals([sent, failed.length], [6, 40]);
   assert(tried <= 9 + 3, `${tried} were tried`); // a row, and what was in hand
+});
+
+embeddedTest("sendFiles() tries smaller files of a project after many that were too large", async () => {
+  await using place = await site("too-large", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 40 })
+    .map((file, at) => ({ ...file, bytes: at < 30 ? 5_000 : 1_000 }));
+  const large = new Set(files.slice(0, 30).map(({ path }) => path));
+  let tried = 0;
+  const destination = sharing(share, async (path) => {
+    if (large.has(path) && ++tried) await fails("no-space");
+  });
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, failed.length, tried], [10, 30, 6]);
 });
 
 embeddedTest("sendFiles() ends at once where the destination is gone though a file was sent just now", async () => {
