@@ -638,6 +638,18 @@ embeddedTest("sendFiles() does not cut off a project's large files where another
   assert(tried <= 9 + 3, `${tried} were tried`); // a row, and what was in hand
 });
 
+embeddedTest("sendFiles() tells of what was missing from the start also where all others find no space", async () => {
+  await using place = await site("missing-too", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 2 });
+  const destination = sharing(share, () => fails("no-space"));
+  const missing = { path: "one/missing.zip", reason: "it is not there" };
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [missing] });
+
+  assertEquals([sent, failed.map(({ path }) => path)], [0, [missing.path, ...files.map(({ path }) => path)]]);
+});
+
 embeddedTest("sendFiles() tries smaller files of a project after many that were too large", async () => {
   await using place = await site("too-large", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;

@@ -784,6 +784,18 @@ embeddedTest("checkProject() sets nothing back that is there though the listing 
   assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["exported"]);
 });
 
+embeddedTest("checkProject() sets nothing back where it cannot look into the folder of images", async () => {
+  await using place = await site("unreadable", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  await new Uploader(ledger, share).uploadImage(`${dir}/images/${pseudonym}.zip`, pseudonym, slug);
+  await Deno.remove(`${dir}/share/${slug}/${pseudonym}.zip`);
+  const options = { exportDir: `${dir}/no-exports`, imageDir: `${dir}/images/${pseudonym}.zip`, repair: true };
+
+  await assertRejects(() => checkProject(ledger, share, slug, options), UploadError, "Cannot look into");
+
+  assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["exported"]);
+});
+
 embeddedTest("checkProject() says how many zips here are of no study, and not their names", async () => {
   await using place = await site("strange", 1);
   const { ledger, dir, slug, share } = place;
