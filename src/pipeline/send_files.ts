@@ -13,9 +13,6 @@ const log = getLogger(["pixl", "upload"]);
 /** More files on one connection that lose it, or of one project that find no space, with none between them that is sent, are not these files' fault. */
 const MOST_UNLUCKY_IN_A_ROW = 5;
 
-/** Pause of a connection for which the destination has no room while it serves others, in milliseconds. */
-const NO_ROOM_MS = 5_000;
-
 /** What an attempt is for. */
 interface Role {
   /** There is no other after it. */
@@ -34,6 +31,8 @@ export interface UploadTaskOptions {
   readonly concurrency?: number;
   /** For how long a file is kept for an uploader that shows no sign of life, in milliseconds; another one waits for it. @default {15_000} */
   readonly leaseMs?: number;
+  /** Pause of a connection for which the destination has no room while it serves others, in milliseconds. @default {5_000} */
+  readonly noRoomMs?: number;
   /** Called after each file. */
   readonly onFile?: () => void;
   /** Called for each file that is there, also where the task then fails. */
@@ -175,7 +174,7 @@ export async function sendFiles(
   const take = async ({ file, finished }: Turn, how: typeof trySendFile, role?: Role): Promise<void> => {
     const hasRoom = await send(file, how, role);
     finished();
-    if (!hasRoom) await delay(NO_ROOM_MS, { signal });
+    if (!hasRoom) await delay(options.noRoomMs ?? 5_000, { signal });
   };
   const sendOthers = async (): Promise<void> => {
     for (;;) {

@@ -252,7 +252,7 @@ embeddedTest("sendFiles() sends all over the one connection for which the destin
   });
   const destination = withRoom(narrow, () => !inUse);
 
-  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2, noRoomMs: 200 });
 
   assertEquals([result.sent, result.failed], [20, []]);
 });
@@ -272,7 +272,7 @@ embeddedTest("sendFiles() leaves the one connection for which there is room to t
     sent.push(path);
   });
 
-  await sendFiles(ledger, withRoom(narrow, () => !inUse), { files, failed: [] }, { concurrency: 2 });
+  await sendFiles(ledger, withRoom(narrow, () => !inUse), { files, failed: [] }, { concurrency: 2, noRoomMs: 200 });
 
   assertEquals(sent.length, 18);
   const ofSmall = sent.slice(0, 8).filter((path) => path.includes("-small/"));
@@ -299,7 +299,7 @@ for (const code of ["unreachable", "timeout"] as const) {
           name === "stat" ? () => inUse ? fails(code) : Promise.resolve() : Reflect.get(target, name, target),
       });
 
-      const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+      const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2, noRoomMs: 200 });
 
       assertEquals([result.sent, result.failed], [10, []]);
     },
@@ -342,7 +342,8 @@ for (const says of ["that it is there", "that it has no room"]) {
       const destination = withRoom(thrown, () => says === "that it is there");
 
       await assertRejects(
-        () => deadline(sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 }), 20_000),
+        () =>
+          deadline(sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2, noRoomMs: 200 }), 20_000),
         UploadError,
       );
 
@@ -427,7 +428,7 @@ embeddedTest("sendFiles() does not cut off a file that is slow to begin where th
   });
   const destination = withRoom(narrow, () => !inUse);
 
-  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2, noRoomMs: 200 });
 
   assertEquals([result.sent, result.failed], [10, []]);
 });
@@ -448,7 +449,7 @@ embeddedTest("sendFiles() does not cut off a file where others are let in and th
   });
   const destination = withRoom(narrow, () => !inUse);
 
-  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2 });
+  const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 2, noRoomMs: 200 });
 
   assertEquals([result.sent, result.failed], [10, []]);
 });
@@ -481,7 +482,7 @@ embeddedTest("sendFiles() does not cut off the last file where another finds no 
     ledger,
     withRoom(narrow, () => tried <= 2),
     { files, failed: [] },
-    { concurrency: 2 },
+    { concurrency: 2, noRoomMs: 200 },
   );
 
   assertEquals([sent, failed.map(({ path }) => path)], [1, [bad]]);

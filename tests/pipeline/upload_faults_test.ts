@@ -168,7 +168,11 @@ for (const mode of ["implicit", "explicit"] as const) {
       await using server = await start({ mode, maxConnections: 1 });
       await using pool = await FtpsPool.open({ ...server, connections: 2, pace: new Pace(4 * MB) });
 
-      const result = await uploadImages(ledger, `${dir}/images`, pool, { projectSlug: slug, concurrency: 2 });
+      const result = await uploadImages(ledger, `${dir}/images`, pool, {
+        projectSlug: slug,
+        concurrency: 2,
+        noRoomMs: 500,
+      });
 
       assertEquals([result.sent, result.failed], [5, []]);
       await assertAgreement(place, `${server.files}/${slug}`, pool.name);
