@@ -37,7 +37,7 @@ export async function benchUpload(): Promise<BenchRow[]> {
 
 /**
  * A session of vsftpd is two processes that hand each other every 16 KiB, and they take all of a processor. Left alone, chance decides whether they share
- * one, and with whom: medians of seven rounds swayed from 0.84 to 1.57 times the peers'. So the server has a processor for itself, for everybody alike.
+ * one, and with whom: medians of three rounds swayed from 0.84 to 1.57 times the peers'. So the server has a processor for itself, for everybody alike.
  */
 async function oneLarge(dir: string): Promise<BenchRow> {
   const megabytes = GIB / 1e6;
