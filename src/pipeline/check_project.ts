@@ -4,7 +4,7 @@ import { ExportError } from "../exports/mod.ts";
 import { type Destination, isPartName, UploadError } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import { planParquet } from "./upload_parquet.ts";
-import { findZips } from "./zips.ts";
+import { findZips, type Zip } from "./zips.ts";
 
 /** Something that the sides do not agree on. */
 export interface Disagreement {
@@ -34,6 +34,14 @@ export interface CheckOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A zip that has left and is not at the destination. */
+interface MissingZip {
+  readonly imageId: number;
+  readonly path: string;
+  /** Whether its zip is still here. */
+  readonly isHere: boolean;
+}
+
 /** What {@linkcode checkProject} found. */
 export interface CheckResult {
   /** Files that ledger and destination agree on. */
@@ -50,7 +58,7 @@ export interface CheckResult {
  * @param destination Where the project was sent.
  * @param projectSlug The project.
  * @param options Folders, and whether to mend.
- * @throws {UploadError} If the destination is out of reach or refuses us.
+ * @throws {UploadError} If the destination is out of reach or refuses us, or if it cannot look into the folders here. Nothing is set back then.
  */
 export async function checkProject(
   ledger: Ledger,
@@ -62,7 +70,9 @@ export async function checkProject(
   const found: Disagreement[] = [];
   const add = (side: Disagreement["side"], problem: Disagreement["problem"], path: string, remedy: string) =>
     found.push({ side, problem, path, remedy, repaired: false });
-  const strange = await countStrangeZips(); // before anything is set back: it throws where the folder cannot be read
+  const zips = await zipsHere();
+  /** Set back last, when nothing else can fail. */
+  const missing: MissingZip[] = [];
   // The ledger first: what it says has left was there before, also if an upload goes on meanwhile.
   const images = await Array.fromAsync(ledger.pseudonymised(projectSlug, call));
   const sent = new Map((await ledger.transfersTo(destination.name, projectSlug, call)).map((row) => [row.path, row]));
@@ -83,8 +93,13 @@ export async function checkProject(
       } else if (await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) === undefined) {
         add("local", "missing", path, "bring its zip, or ask for the study again");
       } else add("dsh", "missing", path, "it was not sent yet: run 'pixl upload images'");
-    } else if (remote === undefined && record !== undefined) await addMissing(imageId, pseudo_study_uid, path);
-    else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);
+    } else if (remote === undefined && record !== undefined) {
+      missing.push({
+        imageId,
+        path,
+        isHere: await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) !== undefined,
+      });
+    } else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);
     else if (record === undefined) {
       add(
         "ledger",
@@ -138,6 +153,7 @@ export async function checkProject(
       );
     } else add("dsh", "extra", path, "the ledger did not send it: see who did");
   }
+  const strange = await countStrange(zips ?? []);
   if (strange > 0) {
     // Their names may be anything, also a patient's.
     add(
@@ -149,23 +165,33 @@ export async function checkProject(
       } named after no study of the ledger: name each after its study's pseudonym, or take it away`,
     );
   }
+  if (options.repair && zips === undefined && missing.length > 0) {
+    // An unmounted folder, perhaps: the hospital would be asked for what is here.
+    const reason =
+      `Cannot set studies back: there is no folder '${options.imageDir}' to look for their zips in; correct its path, or make it`;
+    throw new UploadError("source-missing", reason);
+  }
+  for (const zip of missing) await addMissing(zip);
   return { agreed, disagreements: found.sort((a, b) => a.path < b.path ? -1 : Number(a.path > b.path)) };
 
-  async function addMissing(imageId: number, pseudonym: string, path: string): Promise<void> {
-    const here = await sizeOf(join(options.imageDir, `${pseudonym}.zip`)) !== undefined;
-    const repaired = options.repair === true && await ledger.unexport(imageId, here ? "done" : "queued", call);
-    const next = here ? "'pixl upload images' sends it" : "'pixl retry --unfinished' asks for the study";
+  async function addMissing({ imageId, path, isHere }: MissingZip): Promise<void> {
+    const repaired = options.repair === true && await ledger.unexport(imageId, isHere ? "done" : "queued", call);
+    const next = isHere ? "'pixl upload images' sends it" : "'pixl retry --unfinished' asks for the study";
     const remedy = repaired
       ? `set back: ${next}`
       : `'pixl check ${projectSlug} --repair' sets it back: then ${next} again`;
     found.push({ side: "dsh", problem: "missing", path, remedy, repaired });
   }
 
-  async function countStrangeZips(): Promise<number> {
-    const zips = await findZips([options.imageDir]).catch((error) => {
-      if (error instanceof UploadError && error.cause instanceof Deno.errors.NotFound) return []; // no images yet
+  /** `undefined` if there is no such folder, as before any image came. */
+  async function zipsHere(): Promise<Zip[] | undefined> {
+    return await findZips([options.imageDir]).catch((error) => {
+      if (error instanceof UploadError && error.cause instanceof Deno.errors.NotFound) return undefined;
       throw error;
     });
+  }
+
+  async function countStrange(zips: readonly Zip[]): Promise<number> {
     const pseudonyms = zips.map(({ pseudonym }) => pseudonym);
     const known = new Set((await ledger.imagesOf(pseudonyms, call)).map(({ pseudo_study_uid }) => pseudo_study_uid));
     return pseudonyms.filter((each) => !known.has(each)).length;
@@ -199,6 +225,15 @@ function isOf(local: readonly { readonly path: string }[], path: string): boolea
   return local.some((file) => folder(file.path) === folder(path));
 }
 
+/** Size of a file here, `undefined` if there is none. @throws {UploadError} `source-missing` if that cannot be told. */
 async function sizeOf(path: string): Promise<number | undefined> {
-  return await Deno.stat(path).then(({ isFile, size }) => isFile ? size : undefined, () => undefined);
+  try {
+    const { isFile, size } = await Deno.stat(path);
+    return isFile ? size : undefined;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    const message = `Cannot look at '${path}': check that this user may go into its folder, and that the disk answers`;
+    throw new UploadError("source-missing", message, { cause });
+  }
 }
