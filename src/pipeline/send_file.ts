@@ -1,6 +1,7 @@
 import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
-import { LeaseLostError, type Ledger, type Transfer } from "../database/mod.ts";
+import { DatabaseError, LeaseLostError, type Ledger, type Transfer } from "../database/mod.ts";
+import { PixlError } from "../errors.ts";
 import {
   type CallOptions,
   type Destination,
@@ -62,6 +63,7 @@ export async function sendFile(
  * @param options Signal, progress, and whether another file there is replaced.
  * @returns The receipt; `undefined` if another uploader sends to the path just now.
  * @throws {UploadError} If it cannot be brought there.
+ * @throws {DatabaseError} If the ledger cannot be asked.
  */
 export async function trySendFile(
   ledger: Ledger,
@@ -104,6 +106,11 @@ export async function trySendFile(
   } catch (cause) {
     // What does not verify is not gone on with, also where the destination does not let it be removed.
     isOver = cause instanceof UploadError && cause.code === "verification-failed";
+    if (kept.lost.aborted && !(cause instanceof PixlError)) {
+      const reason =
+        `Cannot go on with '${path}': the database did not say in time whether it is still ours; try again`;
+      throw new DatabaseError("database-unreachable", reason, { cause });
+    }
     if (!(cause instanceof LeaseLostError)) throw cause;
     const reason = `Cannot go on with '${path}': another uploader has taken it over since this one was held up`;
     throw new UploadError("interrupted", reason, { cause });

@@ -9,6 +9,7 @@ import {
   type Receipt,
   UploadError,
 } from "../upload/mod.ts";
+import { asFolderError } from "../upload/directory_errors.ts";
 import { sendFile } from "./send_file.ts";
 import { uploadOneExport } from "./upload_parquet.ts";
 import type { UploadResult } from "./upload_result.ts";
@@ -52,7 +53,7 @@ export class Uploader {
     options: UploadOptions = {},
   ): Promise<Receipt> {
     const imageId = await this.#imageOf(pseudonym, project, options).catch(async (error) => {
-      if (typeof source !== "string") await source.cancel(error).catch(() => {}); // or what feeds it would wait for ever
+      await cancel(source, error);
       throw error;
     });
     return await this.#spooled(source, options, async (path) => {
@@ -130,18 +131,35 @@ export class Uploader {
     send: (path: string) => Promise<T>,
   ): Promise<T> {
     if (typeof source === "string") return await send(source);
-    const dir = await Deno.makeTempDir({
-      prefix: "pixl-",
-      ...(this.#spoolDir === undefined ? {} : { dir: this.#spoolDir }),
+    const keeping = `keep what is to be sent in ${
+      this.#spoolDir === undefined ? "the temporary folder" : `'${this.#spoolDir}'`
+    }`;
+    const spool = this.#spoolDir === undefined ? {} : { dir: this.#spoolDir };
+    const dir = await Deno.makeTempDir({ prefix: "pixl-", ...spool }).catch(async (cause) => {
+      const error = asFolderError(cause, keeping);
+      await cancel(source, error);
+      throw error;
     });
     try {
       const path = join(dir, "source");
-      await Deno.writeFile(path, source, { createNew: true, mode: 0o600, ...(signal && { signal }) });
+      const writing = Deno.writeFile(path, source, { createNew: true, mode: 0o600, ...(signal && { signal }) });
+      await writing.catch((cause) => {
+        throw isOutOfSpace(cause) ? asFolderError(cause, keeping) : cause; // it may be the stream's own
+      });
       return await send(path);
     } finally {
       await Deno.remove(dir, { recursive: true });
     }
   }
+}
+
+/** Or what feeds a stream would wait for ever. */
+async function cancel(source: string | ReadableStream<Uint8Array>, reason: unknown): Promise<void> {
+  if (typeof source !== "string") await source.cancel(reason).catch(() => {});
+}
+
+function isOutOfSpace(cause: unknown): boolean {
+  return cause instanceof Error && "code" in cause && (cause.code === "ENOSPC" || cause.code === "EDQUOT");
 }
 
 async function sizeOf(path: string): Promise<number> {
