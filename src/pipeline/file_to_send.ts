@@ -39,6 +39,8 @@ export interface UploadPlan {
   readonly failed: readonly Unsendable[];
   /** What need not be sent, since it was already. */
   readonly left?: readonly Unsendable[];
+  /** What is to be sent besides, as it comes, until all that has come is done. @param signal Ends it, be it by an error. */
+  readonly arrivals?: (signal: AbortSignal) => AsyncIterable<readonly FileToSend[]>;
 }
 
 /** A file that is in hand until `finished` is called. */
@@ -49,7 +51,7 @@ export interface Turn {
 
 interface ProjectTurns {
   /** Those that wait, the first at the end. */
-  readonly files: FileToSend[];
+  files: FileToSend[];
   inHand: number;
   turns: number;
 }
@@ -59,20 +61,28 @@ interface ProjectTurns {
  * fewest turns. So large files of one project leave room for another's, and those of one take all the room if there is no other.
  */
 export class Turns {
-  readonly #projects: readonly ProjectTurns[];
+  readonly #projects = new Map<string, ProjectTurns>();
   readonly #isReady: (file: FileToSend) => boolean;
 
   /** @param files In any order; those of a project keep theirs, but that what is not ready is passed over. @param isReady Whether one may go. */
   constructor(files: readonly FileToSend[], isReady = (file: FileToSend) => file.isReady?.() !== false) {
     this.#isReady = isReady;
-    const byProject = Map.groupBy(files, ({ projectSlug }) => projectSlug).values();
-    this.#projects = Array.from(byProject, (own) => ({ files: own.reverse(), inHand: 0, turns: 0 }));
+    this.add(files);
+  }
+
+  /** More files; those of a project come after those that it has. */
+  add(files: readonly FileToSend[]): void {
+    for (const [slug, own] of Map.groupBy(files, ({ projectSlug }) => projectSlug)) {
+      const project = this.#projects.get(slug) ?? { files: [], inHand: 0, turns: 0 };
+      project.files = own.reverse().concat(project.files);
+      this.#projects.set(slug, project);
+    }
   }
 
   /** The next file; `undefined` if none is left that is ready. */
   next(): Turn | undefined {
     let next: { readonly project: ProjectTurns; readonly at: number } | undefined;
-    for (const project of this.#projects) {
+    for (const project of this.#projects.values()) {
       const at = project.files.findLastIndex(this.#isReady);
       if (at === -1) continue;
       const order = next && (project.inHand - next.project.inHand || project.turns - next.project.turns);
@@ -83,7 +93,7 @@ export class Turns {
 
   /** As `next`, but that project's last file. */
   last(projectSlug: string): Turn | undefined {
-    const project = this.#projects.find(({ files: [last] }) => last?.projectSlug === projectSlug);
+    const project = this.#projects.get(projectSlug);
     return project && this.#take(project, project.files.findIndex(this.#isReady));
   }
 

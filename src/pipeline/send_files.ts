@@ -1,20 +1,20 @@
-import { delay } from "@std/async";
+import { abortable, delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
 import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
-import { Attempts } from "./attempts.ts";
-import { type FileToSend, type Turn, Turns, type UploadPlan } from "./file_to_send.ts";
+import { type Attempt, Attempts } from "./attempts.ts";
+import { type FileToSend, type Turn, Turns, type Unsendable, type UploadPlan } from "./file_to_send.ts";
 import { sendFile, trySendFile } from "./send_file.ts";
+import { Setbacks } from "./setbacks.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
 
 const log = getLogger(["pixl", "upload"]);
 
-/** More files on one connection that lose it, or of one project that find no space, with none between them that is sent, are not these files' fault. */
-const MOST_UNLUCKY_IN_A_ROW = 5;
-
 /** What an attempt is for. */
 interface Role {
+  /** Another uploader that has the file in hand is waited for. */
+  readonly isWaiting?: boolean;
   /** There is no other after it. */
   readonly isLast?: boolean;
   /** It shows whether others are always cut. */
@@ -37,21 +37,25 @@ export interface UploadTaskOptions {
   readonly onFile?: () => void;
   /** Called for each file that is there, also where the task then fails. */
   readonly onReceipt?: (receipt: Receipt) => void;
+  /** Called for each file that could not be sent, also where the task then fails. */
+  readonly onFailure?: (failure: Unsendable) => void;
   /** Called as bytes go out. */
   readonly onProgress?: (progress: UploadProgress) => void;
 }
 
 /**
- * Sends files that are ready, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand come last, and after them those
- * that lost the connection while the destination is there.
+ * Sends files that are ready, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand, or for which there
+ * was no room, come later, and last those that lost the connection while the destination is there. A project whose files are always cut, from its start
+ * and from its end, is given up, and one without space is tried with smaller files only: the others' files go on.
  *
  * @param ledger Records what left.
  * @param destination Where to.
  * @param plan What to send; what cannot be is passed on to the result.
  * @param options Signal, concurrency and progress.
  * @returns Counts, with a reason for every file that could not be sent.
- * @throws {UploadError} If the destination is out of reach or refuses us, or several files lost the connection and nothing else can be told: then no other
- * file would do better. Those in hand are cut off. Also if no file is there since there was space for none.
+ * @throws {UploadError} If the destination is out of reach or refuses us: then no other file would do better. Those in hand are cut off. Also if no file
+ * is there since all of them lost the connection, or found no space.
+ * @throws {RangeError} If an option cannot be used.
  */
 export async function sendFiles(
   ledger: Ledger,
@@ -59,158 +63,204 @@ export async function sendFiles(
   plan: UploadPlan,
   options: UploadTaskOptions = {},
 ): Promise<UploadResult> {
+  const { concurrency: connections = 1, noRoomMs = 5_000 } = options;
+  check("concurrency", connections);
+  check("noRoomMs", noRoomMs);
   const tally = new UploadTally(plan.failed);
+  plan.failed.forEach((failure) => options.onFailure?.(failure));
   const meter = new UploadMeter(plan.files, options.onProgress);
   const turns = new Turns(plan.files);
   const failing = new AbortController();
   const signal = AbortSignal.any([failing.signal, ...(options.signal ? [options.signal] : [])]);
 
-  /** Those that another uploader was sending. */
+  /** Those that another uploader has in hand, and before them those for which there was no room. */
   const later: FileToSend[] = [];
   /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
   const unlucky: FileToSend[] = [];
-  let unluckyInARow = 0;
   /** What ended those that lost it in the end too, or for which there was no space. */
   const lost: UploadError[] = [];
-  /** By project: how many files found no space since the last that was sent, and the bytes of the smallest of these. */
-  const withoutSpace = new Map<string, { count: number; least: number }>();
+  const setbacks = new Setbacks(connections);
   const attempts = new Attempts();
   let toldOfNoRoom = false;
-  const connections = options.concurrency ?? 1;
-  // One outage hits a file on each connection.
-  const mostUnlucky = MOST_UNLUCKY_IN_A_ROW + connections - 1;
 
   /** @returns Whether the destination took the connection. */
-  const send = async (file: FileToSend, how: typeof trySendFile, { isLast, isProbe }: Role = {}): Promise<boolean> => {
+  const send = async (file: FileToSend, { isWaiting, ...role }: Role): Promise<boolean> => {
     const measured = meter.file(file);
     const attempt = attempts.begin();
-    let receipt: Receipt | undefined;
+    let outcome: Receipt | UploadError;
     try {
-      const { count = 0, least = 0 } = withoutSpace.get(file.projectSlug) ?? {};
-      if (count > mostUnlucky && file.bytes >= least) throw noSpaceForSmaller(file.path);
-      receipt = await how(ledger, destination, file, {
+      const untried = await whyNotTried(file);
+      const receipt = untried ?? await (isWaiting ? sendFile : trySendFile)(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress(bytes) {
           attempt.moves();
-          measured.at(bytes);
+          try {
+            measured.at(bytes);
+          } catch (error) {
+            failing.abort(error); // the caller's own, though it be an UploadError
+          }
         },
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
-      attempt.ends(receipt !== undefined);
+      attempt.ends(receipt !== undefined && untried === undefined);
       if (receipt === undefined) {
         later.push(file);
         return true;
       }
-      if (!receipt.skipped) {
-        unluckyInARow = 0;
-        withoutSpace.delete(file.projectSlug);
-      }
+      if (receipt instanceof UploadError) lost.push(receipt);
+      else if (!receipt.skipped) setbacks.sent(file);
+      outcome = receipt;
     } catch (error) {
       attempt.ends(false);
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error) || isHangUp(error) || isOf(["unreachable"], error) && error.retryable) {
-        const again = isLast ? unlucky : later;
-        if (error.cause instanceof LeaseLostError) {
-          again.push(file);
-          return true;
-        }
-        // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
-        const answer = await answerTo(error, attempt.moved, () => look(destination, file.path, signal));
-        const isFull = answer === "no room" || answer === "hangs up";
-        const isReached = answer === "none" && connections > 1 && attempts.areServed;
-        if ((isFull || isReached) && attempts.vouchFor(attempt)) {
-          if (!toldOfNoRoom) {
-            log.warn("The destination does not take one more connection: {path} waits", { path: file.path });
-          }
-          toldOfNoRoom = true;
-          again.push(file);
-          return false;
-        }
-        if (answer === "none" || answer === "refused" || answer === "hangs up" && !attempts.areServed) throw error;
-        // Alone, it cannot be one too many. Beside another, which may be served, it is told of.
-        const isShut = isFull && attempts.areNone;
-        if (isShut && isLast) throw error;
-        if (!isLast) {
-          if (++unluckyInARow > mostUnlucky) {
-            if (isProbe) throw error;
-            unlucky.push(file);
-            // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
-            while (unluckyInARow > mostUnlucky) {
-              const turn = turns.last(file.projectSlug) ?? turns.next();
-              if (turn === undefined) {
-                if (isShut) throw error;
-                break;
-              }
-              await take(turn, how, { isProbe: true });
-            }
-            return true;
-          }
-          log.warn("{path} lost the connection and comes again last: {reason}", {
-            path: file.path,
-            reason: error.message,
-          });
-          unlucky.push(file);
-          return true;
-        }
+        const isTaken = await putOff(file, error, attempt, role);
+        if (isTaken !== undefined) return isTaken;
         lost.push(error);
       } else if (isOf(["no-space"], error)) {
-        // A quota, or a file that is too large: after some in a row only smaller ones of the project are tried.
-        const { count = 0, least = Infinity } = withoutSpace.get(file.projectSlug) ?? {};
-        withoutSpace.set(file.projectSlug, { count: count + 1, least: Math.min(least, file.bytes) });
+        setbacks.foundNoSpace(file);
         lost.push(error);
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
-      tally.fail(file.path, error);
+      outcome = error;
     }
-    if (receipt !== undefined) {
-      tally.add(receipt);
-      options.onReceipt?.(receipt);
+    if (outcome instanceof UploadError) {
+      const failure = tally.fail(file.path, outcome);
+      options.onFailure?.(failure);
+    } else {
+      tally.add(outcome);
+      options.onReceipt?.(outcome);
     }
     measured.done();
     options.onFile?.();
     return true;
   };
-  /** Sends a file, and pauses where there is no room: meanwhile the file is in nobody's hand, and the project's turn is over. */
-  const take = async ({ file, finished }: Turn, how: typeof trySendFile, role?: Role): Promise<void> => {
-    const hasRoom = await send(file, how, role);
-    finished();
-    if (!hasRoom) await delay(options.noRoomMs ?? 5_000, { signal });
+
+  const whyNotTried = async (file: FileToSend): Promise<UploadError | undefined> => {
+    if (setbacks.isGivenUp(file.projectSlug)) {
+      const reason = "was not tried, or not again, since others of its project lost the connection one after another";
+      return new UploadError("interrupted", `Cannot upload '${file.path}': it ${reason}; see what became of these`);
+    }
+    if (!setbacks.isTooLarge(file)) return undefined;
+    if ((await destination.stat(file.path, { signal }))?.bytes === file.bytes) return undefined; // may need no space
+    const reason = "was not tried, since there was no space for others of its project that are no larger";
+    return new UploadError("no-space", `Cannot upload '${file.path}': it ${reason}; make room at the destination`);
   };
-  const sendOthers = async (): Promise<void> => {
+
+  /**
+   * Finds out what it means that a file lost the connection.
+   *
+   * @returns Whether the destination took the connection, if the file comes again; `undefined` if it does not.
+   * @throws The error if no other file would do better.
+   */
+  const putOff = async (
+    file: FileToSend,
+    error: UploadError,
+    attempt: Attempt,
+    { isLast, isProbe }: Role,
+  ): Promise<boolean | undefined> => {
+    const { path, projectSlug } = file;
+    const again = isLast ? unlucky : later;
+    if (error.cause instanceof LeaseLostError) {
+      again.push(file);
+      return true;
+    }
+    // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
+    const answer = await answerTo(error, attempt.moved, () => look(destination, path, signal));
+    const isFull = answer === "no room" || answer === "hangs up";
+    if ((isFull || answer === "none" && connections > 1) && attempts.vouchFor(attempt)) {
+      if (!toldOfNoRoom) {
+        log.warn("{path} waits: the destination {does} one more connection", {
+          path,
+          does: isFull ? "does not take" : "does not answer",
+        });
+      }
+      toldOfNoRoom = true;
+      again.unshift(file);
+      return false;
+    }
+    if (answer === "none" || answer === "refused" || answer === "hangs up" && !attempts.areServed) throw error;
+    // Alone, it cannot be one too many. Beside another, which may be served, it is told of.
+    const isShut = isFull && attempts.areNone;
+    if (isShut && isLast) throw error;
+    if (isLast) return undefined;
+    setbacks.cut(file);
+    const isRow = setbacks.areInARow(projectSlug);
+    if (isShut && isRow) throw error;
+    if (isRow && isProbe) setbacks.giveUp(projectSlug);
+    if (setbacks.isGivenUp(projectSlug)) return undefined;
+    unlucky.push(file);
+    if (!isRow) {
+      log.warn("{path} lost the connection and comes again last: {reason}", { path, reason: error.message });
+      return true;
+    }
+    // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
+    while (setbacks.areInARow(projectSlug) && !setbacks.isGivenUp(projectSlug)) {
+      const turn = turns.last(projectSlug);
+      if (turn === undefined) break;
+      await take(turn, { isProbe: true });
+    }
+    return true;
+  };
+
+  /** Sends a file, and pauses where there is no room: meanwhile the file is in nobody's hand, and the project's turn is over. */
+  const take = async ({ file, finished }: Turn, role: Role): Promise<void> => {
+    const isTaken = await send(file, role);
+    finished();
+    changed();
+    if (!isTaken) await delay(noRoomMs, { signal });
+  };
+  const takeNext = (): Promise<void> | undefined => {
+    const turn = turns.next();
+    if (turn !== undefined) return take(turn, {});
+    const isLast = later.length === 0;
+    const file = (isLast ? unlucky : later).shift();
+    return file && take({ file, finished() {} }, { isWaiting: true, isLast });
+  };
+  let inHand = 0;
+  let change = Promise.withResolvers<void>();
+  const changed = (): void => {
+    change.resolve();
+    change = Promise.withResolvers();
+  };
+  const sendAll = async (): Promise<void> => {
     for (;;) {
       signal.throwIfAborted();
-      const turn = turns.next();
-      const waited = turn === undefined ? later.shift() : undefined;
-      if (turn !== undefined) await take(turn, trySendFile);
-      else if (waited !== undefined) await take({ file: waited, finished() {} }, sendFile);
+      const taken = takeNext();
+      if (taken !== undefined) {
+        inHand += 1;
+        await taken;
+        inHand -= 1;
+        changed();
+      } else if (inHand > 0) await abortable(change.promise, signal); // more may come of it
       else return;
     }
   };
-  const sendUnlucky = async (): Promise<void> => {
-    for (;;) {
-      const file = unlucky.shift();
-      const turn = file === undefined ? turns.next() : { file, finished() {} }; // what has become ready by these
-      if (turn === undefined) return;
-      await take(turn, sendFile, { isLast: true });
+  const ended = new AbortController();
+  const takeArrivals = async (): Promise<void> => {
+    for await (const files of plan.arrivals?.(AbortSignal.any([signal, ended.signal])) ?? []) {
+      meter.add(files);
+      turns.add(files);
+      for (const { projectSlug } of files) setbacks.newFiles(projectSlug);
+      changed();
     }
   };
-  const onAllConnections = async (work: () => Promise<void>): Promise<void> => {
-    const ends = await Promise.allSettled(
-      Array.from({ length: connections }, () =>
-        work().catch((error) => {
-          failing.abort(error);
-          throw error;
-        })),
-    );
-    if (ends.some(({ status }) => status === "rejected")) throw signal.reason;
-  };
-  await onAllConnections(sendOthers);
-  await onAllConnections(sendUnlucky);
+  const fails = (error: unknown): void => failing.abort(error);
+  const arriving = takeArrivals().catch((error) => ended.signal.aborted || fails(error));
+  await Promise.all(Array.from({ length: connections }, () => sendAll().catch(fails)));
+  ended.abort();
+  await arriving;
+  if (failing.signal.aborted) throw signal.reason;
   const { result } = tally;
   const [first, second] = lost;
   const isNobodys = second !== undefined || isOf(["no-space"], first);
   if (isNobodys && result.verified === 0 && result.failed.length === lost.length) throw first;
   return result;
+}
+
+function check(name: "concurrency" | "noRoomMs", value: number): void {
+  if (Number.isInteger(value) && value >= 1) return;
+  throw new RangeError(`Cannot upload as '${name}' must be a whole number from 1 on: current value is ${value}`);
 }
 
 /**
@@ -253,13 +303,6 @@ function isPassing(error: unknown): boolean {
 function isNoRoom(error: unknown): boolean {
   const reply = replyOf(error);
   return reply === 421 || (reply === 530 || reply === 500) && isPassing(error);
-}
-
-function noSpaceForSmaller(path: string): UploadError {
-  return new UploadError(
-    "no-space",
-    `Cannot upload '${path}': it was not tried, since there was no space for others of its project that are no larger; make room at the destination`,
-  );
 }
 
 /** Whether a connection was ended that had come about; `protocol` that may pass is a text in the clear where TLS was to begin, as vsftpd's 421. */

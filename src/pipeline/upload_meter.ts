@@ -24,15 +24,15 @@ export class UploadMeter {
   readonly #clock: () => number;
   readonly #started: number;
   readonly #tell: ((progress: UploadProgress) => void) | undefined;
-  readonly #files: number;
-  readonly #total: number;
+  #files = 0;
+  #total = 0;
   readonly #open = new Map<string, number>();
   #done = 0;
   #doneBytes = 0;
   /** What was skipped counts as done, not as sent. */
   #sent = 0;
 
-  /** @param files All of them. @param tell Called with every change. @param clock In milliseconds. */
+  /** @param files Those known so far. @param tell Called with every change. @param clock In milliseconds. */
   constructor(
     files: readonly FileToSend[],
     tell?: (progress: UploadProgress) => void,
@@ -40,8 +40,13 @@ export class UploadMeter {
   ) {
     [this.#clock, this.#started] = [clock, clock()];
     this.#tell = tell;
-    this.#files = files.length;
-    this.#total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.add(files);
+  }
+
+  /** More files. */
+  add(files: readonly FileToSend[]): void {
+    this.#files += files.length;
+    this.#total += files.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** One file. */

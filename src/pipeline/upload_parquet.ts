@@ -74,8 +74,11 @@ async function sendExports(
   }));
   const sent = await sendFiles(ledger, destination, { files: [...checked, ...manifests], failed }, options);
   const lacking = new Set(sent.failed.map(({ path }) => folderOf(path)));
-  const untrue = manifests.filter(({ path, isReady }) => !lacking.has(folderOf(path)) && !isReady());
-  return { ...sent, failed: [...sent.failed, ...untrue.map(({ path }) => ({ path, reason: UNTRUE }))] };
+  const untrue = manifests
+    .filter(({ path, isReady }) => !lacking.has(folderOf(path)) && !isReady())
+    .map(({ path }) => ({ path, reason: UNTRUE }));
+  untrue.forEach((failure) => options.onFailure?.(failure));
+  return { ...sent, failed: [...sent.failed, ...untrue] };
 
   /** A manifest at the destination that is about to become untrue is taken away before the first of its files comes. */
   function withdraw({ path, expectedSha256 }: ManifestToSend): (call: CallOptions) => Promise<void> {

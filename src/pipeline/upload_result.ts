@@ -39,8 +39,10 @@ export class UploadTally {
     this.#bytes += receipt.bytes;
   }
 
-  /** A file could not be sent. */
-  fail(path: string, error: PixlError): void {
-    this.#failed.push({ path, reason: error.message });
+  /** A file could not be sent. @returns What is told of it. */
+  fail(path: string, error: PixlError): Unsendable {
+    const failure = { path, reason: error.message };
+    this.#failed.push(failure);
+    return failure;
   }
 }

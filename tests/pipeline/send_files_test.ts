@@ -6,6 +6,7 @@ import { Attempts } from "../../src/pipeline/attempts.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
 import {
   type Destination,
+  partNameOf,
   type PutOptions,
   type Receipt,
   UploadError,
@@ -154,7 +155,7 @@ embeddedTest("sendFiles() ends where a file loses the connection and nobody answ
   assertEquals([error.code, tried], ["timeout", 1]);
 });
 
-embeddedTest("sendFiles() ends where no file gets through, also if others are there already between them", async () => {
+embeddedTest("sendFiles() gives a project up none of whose files gets through, and tells of each of them", async () => {
   await using place = await site("half", 1);
   const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
   const source = `${dir}/images/${pseudonym}.zip`;
@@ -163,10 +164,180 @@ embeddedTest("sendFiles() ends where no file gets through, also if others are th
   for (const { path } of files.filter(({ path }) => !isNew(path))) await share.put(source, path);
   let tried = 0;
   const destination = sharing(share, (path) => isNew(path) ? (tried++, fails("timeout")) : Promise.resolve());
+  const told: string[] = [];
 
-  await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+  const { verified, failed } = await sendFiles(ledger, destination, { files, failed: [] }, {
+    onFailure: ({ path }) => told.push(path),
+  });
 
-  assertEquals(tried, 7);
+  assertEquals([tried, verified], [7, 20]);
+  assertEquals(failed.map(({ path }) => path), told);
+  assertEquals(told.sort(), files.map(({ path }) => path).filter(isNew).sort());
+});
+
+embeddedTest("sendFiles() gives up one project after another where none of any gets through", async () => {
+  await using place = await site("all-cut", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 20, two: 20, three: 20 });
+  let tried = 0;
+  const destination = sharing(share, () => (tried++, fails("timeout")));
+
+  const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
+
+  assertEquals([error.code, tried], ["timeout", 5 + 3 * 2]); // a row, then one from each project's start and end
+});
+
+embeddedTest(
+  "sendFiles() does not cut off a file that is on its way where all of another project are cut",
+  async () => {
+    await using place = await site("beside-cut", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { cut: 20, large: 1 });
+    const { promise: cutAreDone, resolve } = Promise.withResolvers<void>();
+    let [tried, told] = [0, 0];
+    const destination = sharing(share, async (path, { onProgress }) => {
+      onProgress?.(1);
+      if (path.includes("-large/")) await deadline(cutAreDone, 5_000);
+      else await (tried++, fails("timeout"));
+    });
+
+    const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] }, {
+      concurrency: 2,
+      onFailure: () => ++told === 20 && resolve(),
+    });
+
+    assertEquals([sent, failed.length, tried], [1, 20, 8]);
+  },
+);
+
+embeddedTest(
+  "sendFiles() sends a project's new files, though they come after others that are there, where all of another are cut",
+  async () => {
+    await using place = await site("after-there", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const source = `${dir}/images/${pseudonym}.zip`;
+    const files = filesOf(source, crypto.randomUUID(), { cut: 20, other: 20 });
+    for (const { path } of files.slice(20, 30)) await share.put(source, path);
+    const destination = sharing(share, (path) => path.includes("-cut/") ? fails("interrupted") : Promise.resolve());
+
+    const { sent, verified, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+    assertEquals([sent, verified, failed.length], [10, 20, 20]);
+  },
+);
+
+embeddedTest("sendFiles() tries again what lost the connection while a large file is on its way", async () => {
+  await using place = await site("meanwhile", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { large: 1, small: 2 });
+  const { promise: smallAreThere, resolve } = Promise.withResolvers<void>();
+  let tried = 0;
+  const destination = sharing(share, async (path) => {
+    if (path.includes("-large/")) await deadline(smallAreThere, 5_000);
+    else if (++tried === 1) await fails("interrupted");
+  });
+
+  let small = 0;
+  const { sent } = await sendFiles(ledger, destination, { files, failed: [] }, {
+    concurrency: 2,
+    onReceipt: ({ path }) => path.includes("-small/") && ++small === 2 && resolve(),
+  });
+
+  assertEquals([sent, tried], [3, 3]);
+});
+
+embeddedTest("sendFiles() does not keep a file for which there was no room waiting for another uploader", async () => {
+  await using place = await site("behind", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { held: 1, free: 2 });
+  const held = files[0]?.path ?? "";
+  const lease = { owner: "another", leaseMs: 60_000 };
+  await ledger.claimUpload(share.name, held, partNameOf(held), lease);
+  let releasing = Promise.resolve();
+  let tried = 0;
+  const crowded = sharing(share, async (path, { onProgress }) => {
+    if (path === held) return;
+    tried += 1;
+    if (tried === 2) await noRoom();
+    onProgress?.(1);
+  });
+  const sent: string[] = [];
+
+  await sendFiles(ledger, withRoom(crowded, () => false), { files, failed: [] }, {
+    noRoomMs: 10,
+    onReceipt({ path }) {
+      sent.push(path);
+      if (sent.length === 2) releasing = ledger.releaseUpload(share.name, held, lease.owner);
+    },
+  });
+  await releasing;
+
+  assertEquals([sent.length, sent[2]?.endsWith(held)], [3, true]);
+});
+
+embeddedTest(
+  "sendFiles() does not cut off a file that is compared for long where another connection is not answered",
+  async () => {
+    await using place = await site("compared", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 4 });
+    let inUse = false;
+    const narrow = sharing(share, async () => {
+      if (inUse) await fails("unreachable");
+      inUse = true;
+      await delay(300); // nothing moves
+      inUse = false;
+    });
+
+    const result = await sendFiles(ledger, narrow, { files, failed: [] }, { concurrency: 2, noRoomMs: 50 });
+
+    assertEquals([result.sent, result.failed], [4, []]);
+  },
+);
+
+for (const [name, value] of [["concurrency", 0], ["concurrency", NaN], ["noRoomMs", 0]] as const) {
+  embeddedTest(`sendFiles() refuses ${name} ${value}`, async () => {
+    await using place = await site("options", 1);
+    const { ledger, share } = place;
+
+    await assertRejects(() => sendFiles(ledger, share, { files: [], failed: [] }, { [name]: value }), RangeError, name);
+  });
+}
+
+embeddedTest("sendFiles() ends with what a caller's onProgress throws, though it be an upload error", async () => {
+  await using place = await site("progress", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+  const own = new UploadError("interrupted", "Cannot show it");
+  let tried = 0;
+  const destination = sharing(share, () => Promise.resolve(void tried++));
+
+  const thrown = await assertRejects(() =>
+    sendFiles(ledger, destination, { files, failed: [] }, {
+      onProgress() {
+        throw own;
+      },
+    })
+  );
+
+  assertEquals([thrown === own, tried], [true, 1]);
+});
+
+embeddedTest("sendFiles() tells of what could not be sent also where the destination is gone then", async () => {
+  await using place = await site("told", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 });
+  let tried = 0;
+  const destination = sharing(share, () => fails(++tried === 1 ? "permission-denied" : "unreachable"));
+  const told: string[] = [];
+  const missing = { path: "one/missing.zip", reason: "it is not there" };
+
+  await assertRejects(
+    () => sendFiles(ledger, destination, { files, failed: [missing] }, { onFailure: ({ path }) => told.push(path) }),
+    UploadError,
+  );
+
+  assertEquals(told, [missing.path, files[0]?.path ?? ""]);
 });
 
 embeddedTest("sendFiles() ends where each of a few files loses the connection and none is sent", async () => {
@@ -665,6 +836,39 @@ embeddedTest("sendFiles() tries smaller files of a project after many that were 
   const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
 
   assertEquals([sent, failed.length, tried], [10, 30, 6]);
+});
+
+embeddedTest(
+  "sendFiles() stops trying a project's large files also where small ones between them find space",
+  async () => {
+    await using place = await site("between", 1);
+    const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+    const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 40 })
+      .map((file, at) => ({ ...file, bytes: at % 2 === 0 ? 5_000 : 1_000 }));
+    const large = new Set(files.filter(({ bytes }) => bytes === 5_000).map(({ path }) => path));
+    let tried = 0;
+    const destination = sharing(share, async (path) => {
+      if (large.has(path) && ++tried) await fails("no-space");
+    });
+
+    const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+    assertEquals([sent, failed.length, tried], [20, 20, 6]);
+  },
+);
+
+embeddedTest("sendFiles() counts what is there already where there is no space for more", async () => {
+  await using place = await site("there-full", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const source = `${dir}/images/${pseudonym}.zip`;
+  const files = filesOf(source, crypto.randomUUID(), { one: 12 });
+  const there = new Set(files.slice(8).map(({ path }) => path));
+  for (const path of there) await share.put(source, path);
+  const destination = sharing(share, (path) => there.has(path) ? Promise.resolve() : fails("no-space"));
+
+  const { verified, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([verified, failed.length], [4, 8]);
 });
 
 embeddedTest("sendFiles() ends at once where the destination is gone though a file was sent just now", async () => {

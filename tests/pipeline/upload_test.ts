@@ -1,28 +1,17 @@
 import { assert, assertEquals, assertGreater, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { DatabaseError, type Lease, LeaseLostError, Ledger } from "../../src/database/mod.ts";
+import { type Lease, LeaseLostError, Ledger } from "../../src/database/mod.ts";
 import { listFiles } from "../../src/demo/files.ts";
 import { ExportError } from "../../src/exports/mod.ts";
-import { checkProject } from "../../src/pipeline/check_project.ts";
 import { type FileToSend, inTurn } from "../../src/pipeline/file_to_send.ts";
 import { sendFile } from "../../src/pipeline/send_file.ts";
 import { planZips, uploadImages } from "../../src/pipeline/upload_images.ts";
 import { Uploader } from "../../src/pipeline/uploader.ts";
-import { watchImages } from "../../src/pipeline/watch_images.ts";
 import { findZips } from "../../src/pipeline/zips.ts";
-import {
-  type Destination,
-  DirectoryDestination,
-  FtpsPool,
-  type PutOptions,
-  type Receipt,
-  UploadError,
-  type UploadErrorCode,
-} from "../../src/upload/mod.ts";
+import { FtpsPool, type PutOptions, type Receipt, UploadError } from "../../src/upload/mod.ts";
 import { embeddedTest } from "../support/databases.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
-import { until } from "../support/until.ts";
 import { randomBytes } from "../upload/workbench.ts";
 import { sharedDatabase, site, writeManifest, writeZip } from "./upload_site.ts";
 
@@ -159,164 +148,6 @@ embeddedTest("uploadImages() does not send a zip that was rewritten since it was
   assertEquals((await ledger.imagesOf([half, other])).map(({ state }) => state), ["done", "done"]);
   await writeZip(`${dir}/images/${half}.zip`);
   assertEquals((await uploadImages(ledger, `${dir}/images`, share, { projectSlug: slug })).sent, 2);
-});
-
-/** A share that takes nothing, for that reason, and calls back at each try. */
-function refusing(share: Destination, code: UploadErrorCode, onTry: () => void): Destination {
-  return new Proxy(share, {
-    get: (target, name) =>
-      name === "put"
-        ? () => (onTry(), Promise.reject(new UploadError(code, "Cannot upload: no")))
-        : Reflect.get(target, name, target),
-  });
-}
-
-for (
-  const [code, least] of [
-    ["no-space", [2, 4, 8]], // the whole look waits
-    ["verification-failed", [2, 3, 5]], // one zip rests for 1, 2 and 4 looks
-  ] as const
-) {
-  embeddedTest(`watchImages() waits longer after each ${code}`, async () => {
-    await using place = await site("waits", 1);
-    const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
-    await writeZip(`${dir}/images/${pseudonym}.zip`);
-    const abort = new AbortController();
-    const times: number[] = [];
-    const destination = refusing(share, code, () => {
-      times.push(performance.now());
-      if (times.length === 4) abort.abort();
-    });
-
-    await watchImages(ledger, [`${dir}/images`], destination, {
-      signal: abort.signal,
-      projectSlug: slug,
-      intervalMs: 20,
-    });
-
-    for (const [at, intervals] of least.entries()) {
-      assertGreater((times[at + 1] ?? 0) - (times[at] ?? 0), 20 * intervals - 5);
-    }
-  });
-}
-
-embeddedTest("watchImages() goes on where a folder is gone, and tells so once", async () => {
-  await using place = await site("gone", 1);
-  const { ledger, dir, share, pseudonyms: [pseudonym = ""] } = place;
-  await writeZip(`${dir}/images/${pseudonym}.zip`);
-  const abort = new AbortController();
-  const problems: string[] = [];
-
-  const { sent } = await watchImages(ledger, [`${dir}/gone`, `${dir}/images`], share, {
-    signal: abort.signal,
-    intervalMs: 20,
-    onProblem: ({ path }) => problems.push(path),
-    onRound: () => abort.abort(),
-  });
-
-  assertEquals([sent, problems], [1, [`${dir}/gone`]]);
-});
-
-embeddedTest("watchImages() waits for a database out of reach, and tells so once", async () => {
-  await using place = await site("outage", 1);
-  const { ledger, dir, share } = place;
-  const abort = new AbortController();
-  let asked = 0;
-  const restarting = new Proxy(ledger, {
-    get(target, name) {
-      if (name === "imagesOf" && ++asked < 4) {
-        return () => Promise.reject(new DatabaseError("database-unreachable", "Cannot look: try again"));
-      }
-      const value = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-  const problems: string[] = [];
-
-  const { sent } = await watchImages(restarting, [`${dir}/images`], share, {
-    signal: abort.signal,
-    intervalMs: 5,
-    onProblem: ({ path }) => problems.push(path),
-    onRound: () => abort.abort(),
-  });
-
-  assertEquals([sent, problems], [1, ["ledger"]]);
-});
-
-embeddedTest("watchImages() counts what was sent in a look that failed later", async () => {
-  await using place = await site("counted", 3);
-  const { ledger, dir, share } = place;
-  const abort = new AbortController();
-  let puts = 0;
-  const failing = new Proxy(share, {
-    get: (target, name) =>
-      name === "put"
-        ? (source: string, path: string, options: PutOptions) =>
-          ++puts === 2
-            ? Promise.reject(new UploadError("unreachable", "Cannot reach it"))
-            : target.put(source, path, options)
-        : Reflect.get(target, name, target),
-  });
-
-  const { sent, verified } = await watchImages(ledger, [`${dir}/images`], failing, {
-    signal: abort.signal,
-    intervalMs: 5,
-    onRound: () => abort.abort(),
-  });
-
-  assertEquals([sent, verified], [3, 3]);
-});
-
-embeddedTest(
-  "watchImages() leaves a zip that grows alone until it stays the same, though it have its end",
-  async () => {
-    await using place = await site("grows", 1);
-    const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
-    const zip = `${dir}/images/${pseudonym}.zip`;
-    const abort = new AbortController();
-    const finished: number[] = [];
-    // Asked in each look, after the folder was read.
-    const watched = new Proxy(ledger, {
-      get(target, name) {
-        const value = Reflect.get(target, name, target);
-        if (name !== "imagesOf") return typeof value === "function" ? value.bind(target) : value;
-        return async (pseudonyms: readonly string[]) => {
-          finished.push(pseudonyms.length);
-          if (finished.length <= 5) await writeZip(zip, 1_000 * (1 + finished.length));
-          return await target.imagesOf(pseudonyms);
-        };
-      },
-    });
-
-    await watchImages(watched, [`${dir}/images`], share, {
-      signal: abort.signal,
-      intervalMs: 5,
-      onRound: () => abort.abort(),
-    });
-
-    assertEquals(finished, [0, 0, 0, 0, 0, 0, 1]);
-    assertEquals((await Deno.stat(`${dir}/share/${slug}/${pseudonym}.zip`)).size, 6_000);
-  },
-);
-
-embeddedTest("watchImages() tells once of a zip that stays without its end", async () => {
-  await using place = await site("half", 2);
-  const { ledger, dir, slug, share, pseudonyms: [half = "", whole = ""] } = place;
-  await Deno.writeFile(`${dir}/images/${half}.zip`, randomBytes(100));
-  await Deno.remove(`${dir}/images/${whole}.zip`);
-  const abort = new AbortController();
-  const problems: string[] = [];
-  const watching = watchImages(ledger, [`${dir}/images`], share, {
-    signal: abort.signal,
-    intervalMs: 5,
-    onProblem: ({ path }) => problems.push(path),
-    onRound: () => abort.abort(),
-  });
-  await until("it was told of", () => problems.length > 0);
-  await writeZip(`${dir}/images/${whole}.zip`); // two more looks, at least
-  await watching;
-
-  assertEquals(problems, [`${slug}/${half}.zip`]);
 });
 
 /** What a process that was killed has left in the ledger. */
@@ -558,6 +389,18 @@ embeddedTest("Uploader.uploadImage() refuses what has no end as zips have", asyn
   assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["done"]);
 });
 
+embeddedTest("Uploader.uploadImage() says so where it cannot keep a stream, and lets go of it", async () => {
+  await using place = await site("no-spool", 1);
+  const { ledger, dir, slug, share, pseudonyms: [pseudonym = ""] } = place;
+  const uploader = new Uploader(ledger, share, { spoolDir: `${dir}/gone` });
+  let reason: unknown;
+  const stream = new ReadableStream({ cancel: (why) => void (reason = why) });
+
+  const error = await assertRejects(() => uploader.uploadImage(stream, pseudonym, slug), UploadError, `${dir}/gone`);
+
+  assertEquals(reason === error, true);
+});
+
 embeddedTest("Uploader.uploadImage() can be aborted while its stream gives nothing", async () => {
   await using place = await site("stalled", 1);
   const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
@@ -689,125 +532,4 @@ embeddedTest("Uploader.uploadExport() sends no export that nobody could tell to 
   await Deno.remove(`${parquetExport.dir}/omop/public/B.parquet`);
   const { sent, failed } = await uploader.uploadExport(parquetExport);
   assertEquals([sent, failed.map(({ path }) => path.split("/").at(-1))], [2, ["manifest.json"]]);
-});
-
-embeddedTest("checkProject() sets back only what was sent to this destination", async () => {
-  await using place = await site("check", 2);
-  const { ledger, dir, slug, pseudonyms: [here = "", elsewhere = ""], share } = place;
-  const uploader = new Uploader(ledger, share);
-  await uploader.uploadImage(`${dir}/images/${here}.zip`, here, slug);
-  await Deno.remove(`${dir}/share/${slug}/${here}.zip`);
-  await Deno.mkdir(`${dir}/other`);
-  await using other = await DirectoryDestination.open(`${dir}/other`);
-  await new Uploader(ledger, other).uploadImage(`${dir}/images/${elsewhere}.zip`, elsewhere, slug);
-
-  const { disagreements } = await checkProject(ledger, share, slug, {
-    exportDir: `${dir}/exports`,
-    imageDir: `${dir}/images`,
-    repair: true,
-  });
-
-  const missing = disagreements.filter(({ path }) => path.endsWith(".zip"));
-  assertEquals(missing.map(({ side, problem, path, repaired }) => [side, problem, path, repaired]), [
-    ["dsh", "missing", `${slug}/${here}.zip`, true],
-    ["dsh", "missing", `${slug}/${elsewhere}.zip`, false],
-  ]);
-  assertEquals((await ledger.imagesOf([here, elsewhere])).map(({ state }) => state), ["done", "exported"]);
-});
-
-embeddedTest("checkProject() does not set back what arrives while it looks", async () => {
-  await using place = await site("check-late", 1);
-  const { ledger, dir, slug, pseudonyms: [late = ""], share } = place;
-  // An upload ends between the listing and what follows it.
-  const busy = new Proxy(share, {
-    get(target, name) {
-      if (name === "name") return target.name;
-      assertEquals(name, "list");
-      return async (folder: string) => {
-        const before = await target.list(folder);
-        await new Uploader(ledger, target).uploadImage(`${dir}/images/${late}.zip`, late, slug);
-        return before;
-      };
-    },
-  });
-  const { disagreements } = await checkProject(ledger, busy, slug, {
-    exportDir: `${dir}/exports`,
-    imageDir: `${dir}/images`,
-    repair: true,
-  });
-  const zips = disagreements.filter(({ path }) => path.endsWith(".zip"));
-  assertEquals(zips.map(({ side, problem, repaired }) => [side, problem, repaired]), [["dsh", "missing", false]]);
-  assertStringIncludes(zips[0]?.remedy ?? "", "not sent yet"); // as it was when it began to look
-  assertEquals((await ledger.imagesOf([late])).map(({ state }) => state), ["exported"]);
-});
-
-embeddedTest("checkProject() says that a zip is another one than was sent", async () => {
-  await using place = await site("changed", 2);
-  const { ledger, dir, slug, pseudonyms: [changed = "", same = ""], share } = place;
-  for (const each of [changed, same]) {
-    await new Uploader(ledger, share).uploadImage(`${dir}/images/${each}.zip`, each, slug);
-  }
-  const check = async () => {
-    const options = { exportDir: `${dir}/exports`, imageDir: `${dir}/images` };
-    const { disagreements } = await checkProject(ledger, share, slug, options);
-    return disagreements.filter(({ path }) => path.endsWith(".zip")).map((
-      { side, problem, path },
-    ) => [side, problem, path]);
-  };
-  assertEquals(await check(), []);
-
-  await Deno.writeFile(`${dir}/images/${changed}.zip`, randomBytes(7));
-  await Deno.remove(`${dir}/images/${same}.zip`);
-
-  assertEquals(await check(), [["local", "different", `${slug}/${changed}.zip`]]);
-});
-
-embeddedTest("checkProject() sets nothing back that is there though the listing does not have it", async () => {
-  await using place = await site("unlisted", 1);
-  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
-  await new Uploader(ledger, share).uploadImage(`${dir}/images/${pseudonym}.zip`, pseudonym, slug);
-  const spoilt = new Proxy(share, {
-    get(target, name) {
-      if (name === "list") return () => Promise.resolve([]);
-      const value = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-
-  const { agreed, disagreements } = await checkProject(ledger, spoilt, slug, {
-    exportDir: `${dir}/no-exports`,
-    imageDir: `${dir}/images`,
-    repair: true,
-  });
-
-  assertEquals([agreed, disagreements], [1, []]);
-  assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["exported"]);
-});
-
-embeddedTest("checkProject() sets nothing back where it cannot look into the folder of images", async () => {
-  await using place = await site("unreadable", 1);
-  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
-  await new Uploader(ledger, share).uploadImage(`${dir}/images/${pseudonym}.zip`, pseudonym, slug);
-  await Deno.remove(`${dir}/share/${slug}/${pseudonym}.zip`);
-  const options = { exportDir: `${dir}/no-exports`, imageDir: `${dir}/images/${pseudonym}.zip`, repair: true };
-
-  await assertRejects(() => checkProject(ledger, share, slug, options), UploadError, "Cannot look into");
-
-  assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["exported"]);
-});
-
-embeddedTest("checkProject() says how many zips here are of no study, and not their names", async () => {
-  await using place = await site("strange", 1);
-  const { ledger, dir, slug, share } = place;
-  for (const name of ["DOE^JANE", "DOE^JOHN"]) await writeZip(`${dir}/images/${name}.zip`);
-
-  const { disagreements } = await checkProject(ledger, share, slug, {
-    exportDir: `${dir}/no-exports`,
-    imageDir: `${dir}/images`,
-  });
-
-  const extra = disagreements.filter(({ problem }) => problem === "extra");
-  assertEquals(extra.map(({ side, path }) => [side, path]), [["local", `${dir}/images`]]);
-  assertStringIncludes(extra[0]?.remedy ?? "", "2 zips");
-  assertEquals(JSON.stringify(disagreements).includes("DOE"), false);
 });

@@ -1,9 +1,10 @@
 import type { Ledger } from "../../database/mod.ts";
 import { ProjectUnknownError } from "../../pipeline/errors.ts";
 import { explainPlan } from "../../pipeline/explain_plan.ts";
-import type { UploadPlan } from "../../pipeline/file_to_send.ts";
+import type { Unsendable, UploadPlan } from "../../pipeline/file_to_send.ts";
 import { sendFiles, type UploadTaskOptions } from "../../pipeline/send_files.ts";
 import { planImages, planZips, uploadImages } from "../../pipeline/upload_images.ts";
+import type { UploadProgress } from "../../pipeline/upload_meter.ts";
 import { planParquet, uploadParquet } from "../../pipeline/upload_parquet.ts";
 import type { UploadResult } from "../../pipeline/upload_result.ts";
 import { watchImages } from "../../pipeline/watch_images.ts";
@@ -81,12 +82,12 @@ async function run(context: Context, what: Args[0], dirs: Args[1], options: Opti
   await using destination = await openUpload(config, options, open.ledger, signal);
   if (options.dryRun) return await explain(context, open.ledger, destination, what, dirs, options);
   using phase = screen.phase(`upload ${what}`, 0, "files");
-  const task: UploadTaskOptions = {
+  const task = {
     signal,
     ...(project === undefined ? {} : { projectSlug: project }),
     concurrency: options.connections,
     onFile: () => phase.advance(),
-    onProgress: ({ files, bytes, bytesPerSecond, secondsLeft }) => {
+    onProgress: ({ files, bytes, bytesPerSecond, secondsLeft }: UploadProgress) => {
       if (!options.watch) phase.total(files[1]);
       const left = secondsLeft === undefined ? "" : `, ${durationText(secondsLeft)} left`;
       phase.note(`${bytesText(bytes[0])} of ${bytesText(bytes[1])}, ${bytesText(bytesPerSecond)}/s${left}`);
@@ -98,7 +99,6 @@ async function run(context: Context, what: Args[0], dirs: Args[1], options: Opti
     result.failed.length === 0,
   );
   if (json) print({ what, destination: destination.name, ...result });
-  for (const { path, reason } of result.failed) screen.line(`  ${path}: ${reason}`);
   check(result);
 }
 
@@ -109,17 +109,18 @@ async function upload(
   what: Args[0],
   dirs: Args[1],
   options: Options,
-  task: UploadTaskOptions,
+  common: UploadTaskOptions & { readonly signal: AbortSignal },
 ): Promise<UploadResult> {
+  const tell = ({ path, reason }: Unsendable) => screen.line(`  ${path}: ${reason}`);
+  const task = { ...common, onFailure: tell };
   if (what === "parquet") {
     return await uploadParquet(ledger, config.exportDir, destination, { ...task, replace: options.replace === true });
   }
-  if (options.watch && task.signal) {
+  if (options.watch) {
     return await watchImages(ledger, foldersOf(dirs, config.imageDir), destination, {
-      ...task,
-      signal: task.signal,
+      ...common,
       intervalMs: options.interval * 1_000,
-      onProblem: ({ path, reason }) => screen.line(`  ${path}: ${reason}`),
+      onProblem: tell,
     });
   }
   if (dirs.length === 0) return await uploadImages(ledger, config.imageDir, destination, task);
