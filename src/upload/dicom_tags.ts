@@ -1,5 +1,6 @@
 import { UploadError } from "./errors.ts";
 import { HARMLESS_TAGS } from "./harmless_tags.ts";
+import { IDENTIFYING_TAGS } from "./identifying_tags.ts";
 
 /** One attribute of the DICOM JSON Model, PS3.18 F.2.2: its value representation, and at most one of the three kinds of value. */
 export interface DicomElement {
@@ -34,7 +35,7 @@ const PSEUDONYM_TAGS: readonly string[] = ["0020000D", "00100020"];
  * @param tags One data set, or one for each instance.
  * @param pseudonym The study's.
  * @returns JSON.
- * @throws {UploadError} `identifying-tags`, naming the attributes by tag and never their values; `invalid-tags` if it is not the DICOM JSON Model.
+ * @throws {UploadError} `identifying-tags`, naming the attributes by tag and keyword, never their values; `invalid-tags` if it is not the DICOM JSON Model.
  *
  * @example
  * ```ts
@@ -52,7 +53,7 @@ export function encodeTags(tags: DicomTags | readonly DicomTags[], pseudonym: st
     throw new UploadError(
       "identifying-tags",
       `Cannot send tags that may identify a person, or have another value representation than theirs (${
-        [...refused].join(", ")
+        Array.from(refused, nameOf).join(", ")
       }): take them out; those of HARMLESS_TAGS may be sent, and Study Instance UID and Patient ID if they are the pseudonym`,
     );
   }
@@ -95,6 +96,12 @@ function mayLeave(
   if (PSEUDONYM_TAGS.includes(tag)) return isOnly(element, pseudonym);
   // In another representation it might hold anything.
   return HARMLESS_TAGS.get(tag)?.includes(vr) === true && !("InlineBinary" in element);
+}
+
+/** The tag, and the keyword of what is known to identify people. */
+function nameOf(tag: string): string {
+  const keyword = IDENTIFYING_TAGS.get(tag);
+  return keyword === undefined ? tag : `${tag} ${keyword}`;
 }
 
 function isOnly({ Value: values, ...others }: Readonly<Record<string, unknown>>, pseudonym: string): boolean {
