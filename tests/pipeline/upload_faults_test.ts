@@ -9,7 +9,7 @@ import { testWith } from "../support/programs.ts";
 import { startProftpd } from "../support/proftpd.ts";
 import { startReceiver } from "../support/receiver.ts";
 import { startVsftpd } from "../support/vsftpd.ts";
-import { smallDisk } from "../upload/ftps_conformance.ts";
+import { smallDisk } from "../support/disks.ts";
 import { sha256 } from "../upload/workbench.ts";
 import { site, type UploadSite } from "./upload_site.ts";
 

@@ -32,6 +32,10 @@ export interface FtpsServer extends AsyncDisposable {
   readonly killSessions?: () => Promise<void>;
   /** Sends every session's process a signal; `SIGSTOP` makes them stall. */
   readonly signalSessions?: (signal: Deno.Signal) => Promise<void>;
+  /** Ends sessions and server without goodbye. */
+  readonly kill?: () => Promise<void>;
+  /** Starts it again after that, on the same port. */
+  readonly revive?: () => Promise<void>;
 }
 
 /** How a private server is started. */
@@ -78,10 +82,39 @@ export interface ServerProcess extends AsyncDisposable {
   killSessions(): Promise<void>;
   /** Sends every session's process a signal. */
   signalSessions(signal: Deno.Signal): Promise<void>;
+  /** Ends sessions and server without goodbye. */
+  kill(): Promise<void>;
+  /** Starts it again after that. */
+  revive(): Promise<void>;
 }
 
 /** Runs a server in the foreground until it accepts connections on the port. */
 export async function runServer(command: readonly string[], port: number, dir: string): Promise<ServerProcess> {
+  let running = await spawn(command, port, dir);
+  const signalSessions = async (signal: Deno.Signal) => {
+    for (const pid of await children(running.pid)) kill(pid, signal);
+  };
+  let runs = true;
+  const killAll = async () => {
+    if (!runs) return;
+    runs = false;
+    const sessions = await children(running.pid);
+    for (const pid of [running.pid, ...sessions]) kill(pid); // the first one takes connections
+    await running.status;
+  };
+  return {
+    killSessions: () => signalSessions("SIGKILL"),
+    signalSessions,
+    kill: killAll,
+    async revive() {
+      running = await spawn(command, port, dir);
+      runs = true;
+    },
+    [Symbol.asyncDispose]: killAll,
+  };
+}
+
+async function spawn(command: readonly string[], port: number, dir: string): Promise<Deno.ChildProcess> {
   const child = new Deno.Command("/bin/sh", {
     args: ["-c", `exec "$@" >>${dir}/out.log 2>&1`, "sh", ...command],
     stdin: "null",
@@ -99,21 +132,7 @@ export async function runServer(command: readonly string[], port: number, dir: s
     }
     await delay(10);
   }
-  const signalSessions = async (signal: Deno.Signal) => {
-    for (const pid of await children(child.pid)) kill(pid, signal);
-  };
-  const killSessions = () => signalSessions("SIGKILL");
-  return {
-    killSessions,
-    signalSessions,
-    async [Symbol.asyncDispose]() {
-      if (!ended) {
-        await killSessions();
-        kill(child.pid);
-      }
-      await status;
-    },
-  };
+  return child;
 }
 
 /** Processes that a process has started, and theirs. */

@@ -86,6 +86,8 @@ ${refuseRename ? "<Limit RNTO>\n  DenyAll\n</Limit>\n" : ""}`,
     log,
     killSessions: process.killSessions,
     signalSessions: process.signalSessions,
+    kill: process.kill,
+    revive: process.revive,
     async [Symbol.asyncDispose]() {
       await process[Symbol.asyncDispose]();
       await Deno.remove(dir, { recursive: true });

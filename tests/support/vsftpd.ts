@@ -88,6 +88,8 @@ ${refuseRename ? "cmds_denied=RNTO\n" : ""}`,
     log,
     killSessions: process.killSessions,
     signalSessions: process.signalSessions,
+    kill: process.kill,
+    revive: process.revive,
     async [Symbol.asyncDispose]() {
       await process[Symbol.asyncDispose]();
       await Deno.remove(dir, { recursive: true });

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { DirectoryDestination, type PartRecord } from "../../src/upload/mod.ts";
+import { makeReadOnly, smallDisk } from "../support/disks.ts";
 import { destinationConformance } from "./destination_conformance.ts";
 import { assertFails, assertSameBytes, FolderBench, partsIn, randomBytes } from "./workbench.ts";
 
@@ -55,3 +56,27 @@ for (const [code, stays] of [["EIO", true], ["ENOSPC", false]] as const) {
     await assertSameBytes(await bench.received("a.zip"), content);
   });
 }
+
+Deno.test("DirectoryDestination.put() says that a disk is full, and leaves nothing there", async () => {
+  await using bench = await FolderBench.make();
+  await using _disk = await smallDisk(bench.files, 4 << 20);
+  await using share = await DirectoryDestination.open(bench.files);
+  const source = await bench.file(8 << 20);
+
+  const error = await assertFails("no-space", () => share.put(source, "a/study.zip"));
+
+  assertEquals([error.kind, error.retryable, partsIn(`${bench.files}/a`)], ["unavailable", false, []]);
+  assertEquals((await share.put(await bench.file(1_000), "a/small.zip")).skipped, false);
+});
+
+Deno.test("DirectoryDestination.put() says that nothing may be written", async () => {
+  await using bench = await FolderBench.make();
+  await using _disk = await smallDisk(bench.files, 4 << 20);
+  await using share = await DirectoryDestination.open(bench.files);
+  await makeReadOnly(bench.files);
+  const source = await bench.file(1_000);
+
+  const error = await assertFails("permission-denied", () => share.put(source, "study.zip"));
+
+  assertEquals([error.kind, error.retryable], ["refused", false]);
+});

@@ -1,10 +1,11 @@
 import { assert, assertEquals, assertLess, assertNotMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { makePki } from "../../src/demo/pki.ts";
-import { FtpsDestination, FtpsPool, type PartRecord, UploadError } from "../../src/upload/mod.ts";
+import { FtpsDestination, FtpsPool, Pace, type PartRecord, UploadError } from "../../src/upload/mod.ts";
 import type { FtpsServer, FtpsServerOptions } from "../support/ftps.ts";
 import { sharedPki } from "../support/pki.ts";
 import { type ProgramName, testWith } from "../support/programs.ts";
 import { FtpsProxy } from "../support/ftps_proxy.ts";
+import { smallDisk } from "../support/disks.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { destinationConformance, type Peculiarities } from "./destination_conformance.ts";
 import { assertFails, assertSameBytes, partIn, randomBytes, Workbench } from "./workbench.ts";
@@ -291,6 +292,36 @@ export function ftpsConformance(
         assertEquals(await workbench.received("study.zip"), undefined);
       });
 
+      test("put() says that the server was killed, and the next process goes on when it is back", async (workbench) => {
+        const { kill, revive } = workbench.server;
+        assert(kill && revive);
+        const content = randomBytes(40 * MB);
+        const source = await workbench.file(content);
+        let part: PartRecord | undefined;
+        let killed: Promise<void> | undefined;
+        {
+          // Else it may be through before the server is dead.
+          await using destination = await workbench.open({ attempts: 2, pace: new Pace(30e6) });
+          const error = await assertRejects(() =>
+            destination.put(source, "a/study.zip", {
+              onPart: (record) => part = record,
+              onProgress: (bytes) => {
+                if (bytes > 20 * MB) killed ??= kill();
+              },
+            }), UploadError);
+          assertEquals([error.code, error.retryable], ["unreachable", true]);
+        }
+        await killed;
+        assertEquals(await workbench.received("a/study.zip"), undefined);
+
+        await revive();
+        await using next = await workbench.open();
+        const { resumed } = await next.put(source, "a/study.zip", part && { part });
+
+        assertEquals(resumed, 16 * MB);
+        await assertSameBytes(await workbench.received("a/study.zip"), content);
+      });
+
       for (const [bytes, space] of [[24 * MB, 4 * MB], [200_000, 65_536]] as const) {
         test(`put() of ${bytes} bytes says that the disk is full, and leaves nothing there`, async (workbench) => {
           const { uid, gid } = await Deno.stat(workbench.files);
@@ -364,14 +395,4 @@ export function ftpsConformance(
       });
     }
   }
-}
-
-/** A small disk at that folder, as root. */
-export async function smallDisk(folder: string, bytes: number): Promise<AsyncDisposable> {
-  const run = async (program: string, ...args: string[]) => {
-    const { success } = await new Deno.Command(program, { args, stderr: "inherit" }).output();
-    assert(success, `${program} failed`);
-  };
-  await run("mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", folder);
-  return { [Symbol.asyncDispose]: () => run("umount", "-l", folder) };
 }

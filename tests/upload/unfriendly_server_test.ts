@@ -1,9 +1,17 @@
-import { assertEquals, assertLess, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
+import {
+  assertEquals,
+  assertGreater,
+  assertLess,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../src/upload/mod.ts";
 import { sharedPki } from "../support/pki.ts";
 import { freePort } from "../support/ports.ts";
 import { assertFails } from "./workbench.ts";
 import { startReceiver } from "../support/receiver.ts";
+import { TcpProxy } from "../support/tcp_proxy.ts";
 
 const TIMEOUT_MS = 300;
 
@@ -67,6 +75,27 @@ for (const mode of ["implicit", "explicit"] as const) {
     await assertFails("unreachable", () => open(990, { mode, host: "nowhere.invalid", timeoutMs: 10_000 }));
   });
 
+  Deno.test({
+    name: `FtpsDestination.open() gives up on a host that does not answer at all, ${mode} TLS`,
+    ignore: Deno.build.os !== "linux", // where a connection that finds the queue of a listener full is not answered
+    async fn() {
+      using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { port } = listener.addr;
+      const waiting: Deno.Conn[] = [];
+      for (let isFull = false; !isFull;) {
+        const connecting = Deno.connect({ hostname: "127.0.0.1", port, signal: AbortSignal.timeout(200) });
+        await connecting.then((connection) => waiting.push(connection), () => isFull = true);
+      }
+      const begun = performance.now();
+
+      const error = await assertFails("timeout", () => open(port, { mode, host: "127.0.0.1" }));
+
+      assertEquals(error.retryable, true);
+      assertLess(performance.now() - begun, 10 * TIMEOUT_MS);
+      for (const connection of waiting) connection.close();
+    },
+  });
+
   Deno.test(`FtpsDestination.open() gives up on a silent server, ${mode} TLS`, async () => {
     await withScript([], async (port) => {
       const begun = performance.now();
@@ -86,6 +115,22 @@ for (const mode of ["implicit", "explicit"] as const) {
     }, () => abort.abort(reason));
   });
 }
+
+Deno.test("put() waits twice as long before each further attempt", async () => {
+  await using server = await startReceiver({ mode: "explicit" });
+  await using proxy = new TcpProxy(server.port);
+  await using destination = await open(proxy.port, { ...server, port: proxy.port, attempts: 4, retryDelayMs: 100 });
+  proxy.refusing = true;
+  proxy.cut();
+  const source = await Deno.makeTempFile({ prefix: "pixl-again-" });
+  const begun = performance.now();
+
+  await assertFails("interrupted", () => destination.put(source, "study.zip"));
+
+  assertEquals(proxy.refused, 3); // the first attempt is made on the connection that was cut
+  assertGreater(performance.now() - begun, 100 + 200 + 400 - 5);
+  await Deno.remove(source);
+});
 
 Deno.test("FtpsDestination.open() gives up on a server that is silent after AUTH TLS", async () => {
   await withScript(["220 Ready\r\n", "234 Go ahead\r\n"], async (port) => {
