@@ -4,7 +4,7 @@ import { ExportError } from "../exports/mod.ts";
 import { type Destination, isPartName, UploadError } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import { planParquet } from "./upload_parquet.ts";
-import { findZips, type Zip } from "./zips.ts";
+import { findZips, isWholeZip, type Zip } from "./zips.ts";
 
 /** Something that the sides do not agree on. */
 export interface Disagreement {
@@ -38,7 +38,7 @@ export interface CheckOptions {
 interface MissingZip {
   readonly imageId: number;
   readonly path: string;
-  /** Whether its zip is still here. */
+  /** Whether its zip is still here, and whole. */
   readonly isHere: boolean;
 }
 
@@ -97,7 +97,7 @@ export async function checkProject(
       missing.push({
         imageId,
         path,
-        isHere: await sizeOf(join(options.imageDir, `${pseudo_study_uid}.zip`)) !== undefined,
+        isHere: await hasZip(join(options.imageDir, `${pseudo_study_uid}.zip`)),
       });
     } else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);
     else if (record === undefined) {
@@ -223,6 +223,12 @@ const WRONG_THERE = "it is not what was verified there: see who changed it, remo
 function isOf(local: readonly { readonly path: string }[], path: string): boolean {
   const folder = (of: string) => of.split("/").slice(0, 3).join("/");
   return local.some((file) => folder(file.path) === folder(path));
+}
+
+/** Whether there is a zip that could be sent. @throws {UploadError} `source-missing` if that cannot be told. */
+async function hasZip(source: string): Promise<boolean> {
+  const bytes = await sizeOf(source);
+  return bytes !== undefined && await isWholeZip({ source, bytes });
 }
 
 /** Size of a file here, `undefined` if there is none. @throws {UploadError} `source-missing` if that cannot be told. */

@@ -17,6 +17,8 @@ export interface FileToSend {
   readonly expectedSha256?: string;
   /** Another file with this name is replaced. */
   readonly replace?: boolean;
+  /** Whoever plans it brings it again if it was not sent: it is tried once. @default {false} */
+  readonly comesAgain?: boolean;
   /** Whether it may go already, which files of its project that are sent may change. One that never may is left. @default Yes. */
   isReady?(): boolean;
   /** Called right before it is sent. @throws {UploadError} If it is not any more what was to be sent. */
@@ -31,6 +33,8 @@ export interface Unsendable {
   readonly path: string;
   /** Without identifiers. */
   readonly reason: string;
+  /** Whether it was not even tried, since others like it had failed. @default {false} */
+  readonly untried?: boolean;
 }
 
 /** What is to be sent, and what cannot be. */
@@ -39,7 +43,10 @@ export interface UploadPlan {
   readonly failed: readonly Unsendable[];
   /** What need not be sent, since it was already. */
   readonly left?: readonly Unsendable[];
-  /** What is to be sent besides, as it comes, until all that has come is done. @param signal Ends it, be it by an error. */
+  /**
+   * What is to be sent besides, as it comes, until all that has come is done; what comes then is left. Such a run may be endless, and keeps no list of what
+   * has failed. @param signal Ends it, be it by an error.
+   */
   readonly arrivals?: (signal: AbortSignal) => AsyncIterable<readonly FileToSend[]>;
 }
 
@@ -70,13 +77,21 @@ export class Turns {
     this.add(files);
   }
 
-  /** More files; those of a project come after those that it has. */
+  /** More files; those of a project come after those that it has. One that had none waits no longer than the others do, and no less. */
   add(files: readonly FileToSend[]): void {
+    const busy = [...this.#projects.values()].filter(({ files, inHand }) => files.length > 0 || inHand > 0);
+    const least = Math.min(...busy.map(({ turns }) => turns));
     for (const [slug, own] of Map.groupBy(files, ({ projectSlug }) => projectSlug)) {
       const project = this.#projects.get(slug) ?? { files: [], inHand: 0, turns: 0 };
+      if (busy.length > 0 && !busy.includes(project)) project.turns = Math.max(project.turns, least);
       project.files = own.reverse().concat(project.files);
       this.#projects.set(slug, project);
     }
+  }
+
+  /** A file that was taken comes next of its project again. */
+  putBack(file: FileToSend): void {
+    this.#projects.get(file.projectSlug)?.files.push(file);
   }
 
   /** The next file; `undefined` if none is left that is ready. */

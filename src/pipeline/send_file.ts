@@ -1,6 +1,6 @@
 import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
-import { DatabaseError, LeaseLostError, type Ledger, type Transfer } from "../database/mod.ts";
+import { DatabaseError, LeaseLostError, type Ledger, type LedgerCall, type Transfer } from "../database/mod.ts";
 import { PixlError } from "../errors.ts";
 import {
   type CallOptions,
@@ -17,7 +17,7 @@ import { keepLease } from "./kept_lease.ts";
 const log = getLogger(["pixl", "upload"]);
 
 /** Pause before a path is asked for again that another uploader sends to, in milliseconds. */
-const CLAIM_AGAIN_MS = 500;
+export const CLAIM_AGAIN_MS = 500;
 
 /** How {@linkcode sendFile} sends. */
 export interface SendOptions extends Pick<PutOptions, "signal" | "replace" | "onProgress"> {
@@ -77,10 +77,21 @@ export async function trySendFile(
   const part = await ledger.claimUpload(destination.name, path, name, lease, call);
   if (part === undefined) return undefined;
   let noting = Promise.resolve();
-  const note = (what: string, write: () => Promise<void>) => {
+  const note = (what: string, write: (call: LedgerCall) => Promise<void>) => {
     // Only whoever comes after this attempt would have needed it, and can do without.
-    noting = noting.then(write).catch((error: unknown) => {
+    noting = noting.then(() => write({ signal: AbortSignal.timeout(leaseMs) })).catch((error: unknown) => {
       log.warn("Cannot note {what}, and go on: {error}", { what, error });
+    });
+  };
+  let newest: PartRecord | undefined;
+  const notePart = (record: PartRecord) => {
+    const isPending = newest !== undefined;
+    newest = record;
+    if (isPending) return; // one that waits for a slow database notes this in its place
+    note("how far an upload has come", async (call) => {
+      const part = newest ?? record;
+      newest = undefined;
+      await ledger.notePart(destination.name, path, part, lease.owner, call);
     });
   };
   await using kept = keepLease(leaseMs, (call) => ledger.renewUpload(destination.name, path, lease, call));
@@ -93,8 +104,7 @@ export async function trySendFile(
       ...(expectedSha256 === undefined ? {} : { expectedSha256 }),
       partName: part.name,
       signal: AbortSignal.any([kept.lost, ...(signal ? [signal] : [])]),
-      onPart: (record: PartRecord) =>
-        note("how far an upload has come", () => ledger.notePart(destination.name, path, record, lease.owner)),
+      onPart: notePart,
       // Of an attempt whose end nobody knows, other bytes may be there by now than those that the ledger vouches for.
       ...(part.name === name ? before && { knownSha256: before.sha256 } : { part }),
     });
@@ -106,7 +116,7 @@ export async function trySendFile(
   } catch (cause) {
     // What does not verify is not gone on with, also where the destination does not let it be removed.
     isOver = cause instanceof UploadError && cause.code === "verification-failed";
-    if (kept.lost.aborted && !(cause instanceof PixlError)) {
+    if (kept.lost.aborted && cause === kept.lost.reason && !(cause instanceof PixlError)) {
       const reason =
         `Cannot go on with '${path}': the database did not say in time whether it is still ours; try again`;
       throw new DatabaseError("database-unreachable", reason, { cause });
@@ -117,10 +127,10 @@ export async function trySendFile(
   } finally {
     note(
       "the end of an upload",
-      () =>
+      (call) =>
         isOver
-          ? ledger.forgetPart(destination.name, path, lease.owner)
-          : ledger.releaseUpload(destination.name, path, lease.owner),
+          ? ledger.forgetPart(destination.name, path, lease.owner, call)
+          : ledger.releaseUpload(destination.name, path, lease.owner, call),
     );
     await noting;
   }

@@ -4,7 +4,7 @@ import { LeaseLostError, type Ledger } from "../database/mod.ts";
 import { type Destination, type Receipt, UploadError, type UploadErrorCode } from "../upload/mod.ts";
 import { type Attempt, Attempts } from "./attempts.ts";
 import { type FileToSend, type Turn, Turns, type Unsendable, type UploadPlan } from "./file_to_send.ts";
-import { sendFile, trySendFile } from "./send_file.ts";
+import { CLAIM_AGAIN_MS, trySendFile } from "./send_file.ts";
 import { Setbacks } from "./setbacks.ts";
 import { UploadMeter, type UploadProgress } from "./upload_meter.ts";
 import { type UploadResult, UploadTally } from "./upload_result.ts";
@@ -13,8 +13,6 @@ const log = getLogger(["pixl", "upload"]);
 
 /** What an attempt is for. */
 interface Role {
-  /** Another uploader that has the file in hand is waited for. */
-  readonly isWaiting?: boolean;
   /** There is no other after it. */
   readonly isLast?: boolean;
   /** It shows whether others are always cut. */
@@ -44,8 +42,8 @@ export interface UploadTaskOptions {
 }
 
 /**
- * Sends files that are ready, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand, or for which there
- * was no room, come later, and last those that lost the connection while the destination is there. A project whose files are always cut, from its start
+ * Sends files that are ready, the projects in turn, and records each as soon as it is there. Those that another uploader has in hand, or that lost the
+ * connection while the destination is there, come again after the others. A project whose files are always cut, from its start
  * and from its end, is given up, and one without space is tried with smaller files only: the others' files go on.
  *
  * @param ledger Records what left.
@@ -73,24 +71,24 @@ export async function sendFiles(
   const failing = new AbortController();
   const signal = AbortSignal.any([failing.signal, ...(options.signal ? [options.signal] : [])]);
 
-  /** Those that another uploader has in hand, and before them those for which there was no room. */
-  const later: FileToSend[] = [];
-  /** Those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it: tried again last. */
-  const unlucky: FileToSend[] = [];
+  /** Those that another uploader has in hand, and those that lost the connection though the destination is there, perhaps by what they hold, as some gateways have it. */
+  const later: { readonly file: FileToSend; readonly isLast: boolean }[] = [];
   /** What ended those that lost it in the end too, or for which there was no space. */
   const lost: UploadError[] = [];
   const setbacks = new Setbacks(connections);
   const attempts = new Attempts();
   let toldOfNoRoom = false;
 
-  /** @returns Whether the destination took the connection. */
-  const send = async (file: FileToSend, { isWaiting, ...role }: Role): Promise<boolean> => {
+  /** @returns How long the connection is to pause, in milliseconds. */
+  const send = async (file: FileToSend, role: Role): Promise<number> => {
     const measured = meter.file(file);
     const attempt = attempts.begin();
     let outcome: Receipt | UploadError;
+    let [untried, isLost] = [false, false];
     try {
-      const untried = await whyNotTried(file);
-      const receipt = untried ?? await (isWaiting ? sendFile : trySendFile)(ledger, destination, file, {
+      const reason = await whyNotTried(file);
+      untried = reason !== undefined;
+      const receipt = reason ?? await trySendFile(ledger, destination, file, {
         signal,
         replace: file.replace === true,
         onProgress(bytes) {
@@ -103,29 +101,34 @@ export async function sendFiles(
         },
         ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
       });
-      attempt.ends(receipt !== undefined && untried === undefined);
-      if (receipt === undefined) {
-        later.push(file);
-        return true;
+      attempt.ends(receipt !== undefined && !untried);
+      if (receipt === undefined && !file.comesAgain) {
+        later.push({ file, isLast: role.isLast === true });
+        return CLAIM_AGAIN_MS;
       }
-      if (receipt instanceof UploadError) lost.push(receipt);
-      else if (!receipt.skipped) setbacks.sent(file);
-      outcome = receipt;
+      outcome = receipt ??
+        new UploadError("interrupted", `Cannot upload '${file.path}': another uploader is sending it`);
+      isLost = untried;
+      if (!(outcome instanceof UploadError) && !outcome.skipped) setbacks.sent(file);
     } catch (error) {
       attempt.ends(false);
       signal.throwIfAborted();
       if (isOf(OF_A_CONNECTION, error) || isHangUp(error) || isOf(["unreachable"], error) && error.retryable) {
-        const isTaken = await putOff(file, error, attempt, role);
-        if (isTaken !== undefined) return isTaken;
-        lost.push(error);
+        const pauseMs = await putOff(file, error, attempt, role);
+        if (pauseMs !== undefined) return pauseMs;
+        isLost = true;
       } else if (isOf(["no-space"], error)) {
         setbacks.foundNoSpace(file);
-        lost.push(error);
+        isLost = true;
       } else if (!isOf(OF_ONE_FILE, error)) throw error;
       outcome = error;
     }
     if (outcome instanceof UploadError) {
-      const failure = tally.fail(file.path, outcome);
+      const failure = { path: file.path, reason: outcome.message, ...(untried ? { untried } : {}) };
+      if (plan.arrivals === undefined) {
+        tally.fail(failure);
+        if (isLost) lost.push(outcome);
+      }
       options.onFailure?.(failure);
     } else {
       tally.add(outcome);
@@ -133,7 +136,7 @@ export async function sendFiles(
     }
     measured.done();
     options.onFile?.();
-    return true;
+    return 0;
   };
 
   const whyNotTried = async (file: FileToSend): Promise<UploadError | undefined> => {
@@ -150,20 +153,20 @@ export async function sendFiles(
   /**
    * Finds out what it means that a file lost the connection.
    *
-   * @returns Whether the destination took the connection, if the file comes again; `undefined` if it does not.
+   * @returns How long the connection is to pause, if the file comes again; `undefined` if it does not.
    * @throws The error if no other file would do better.
    */
   const putOff = async (
     file: FileToSend,
     error: UploadError,
     attempt: Attempt,
-    { isLast, isProbe }: Role,
-  ): Promise<boolean | undefined> => {
+    { isLast = false, isProbe = false }: Role,
+  ): Promise<number | undefined> => {
     const { path, projectSlug } = file;
-    const again = isLast ? unlucky : later;
     if (error.cause instanceof LeaseLostError) {
-      again.push(file);
-      return true;
+      if (file.comesAgain) return undefined;
+      later.push({ file, isLast });
+      return 0;
     }
     // If nobody answers it is not the file; nor if no file gets through, as where a firewall lets no data connections through.
     const answer = await answerTo(error, attempt.moved, () => look(destination, path, signal));
@@ -176,8 +179,9 @@ export async function sendFiles(
         });
       }
       toldOfNoRoom = true;
-      again.unshift(file);
-      return false;
+      if (isLast) later.unshift({ file, isLast });
+      else turns.putBack(file);
+      return noRoomMs;
     }
     if (answer === "none" || answer === "refused" || answer === "hangs up" && !attempts.areServed) throw error;
     // Alone, it cannot be one too many. Beside another, which may be served, it is told of.
@@ -188,34 +192,38 @@ export async function sendFiles(
     const isRow = setbacks.areInARow(projectSlug);
     if (isShut && isRow) throw error;
     if (isRow && isProbe) setbacks.giveUp(projectSlug);
-    if (setbacks.isGivenUp(projectSlug)) return undefined;
-    unlucky.push(file);
+    if (file.comesAgain || setbacks.isGivenUp(projectSlug)) {
+      if (!isProbe) await probe(projectSlug);
+      return undefined;
+    }
+    later.push({ file, isLast: true });
     if (!isRow) {
       log.warn("{path} lost the connection and comes again last: {reason}", { path, reason: error.message });
-      return true;
-    }
-    // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
+    } else if (!isProbe) await probe(projectSlug);
+    return 0;
+  };
+
+  /** Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they. */
+  const probe = async (projectSlug: string): Promise<void> => {
     while (setbacks.areInARow(projectSlug) && !setbacks.isGivenUp(projectSlug)) {
       const turn = turns.last(projectSlug);
-      if (turn === undefined) break;
+      if (turn === undefined) return;
       await take(turn, { isProbe: true });
     }
-    return true;
   };
 
   /** Sends a file, and pauses where there is no room: meanwhile the file is in nobody's hand, and the project's turn is over. */
   const take = async ({ file, finished }: Turn, role: Role): Promise<void> => {
-    const isTaken = await send(file, role);
+    const pauseMs = await send(file, role);
     finished();
     changed();
-    if (!isTaken) await delay(noRoomMs, { signal });
+    if (pauseMs > 0) await delay(pauseMs, { signal });
   };
   const takeNext = (): Promise<void> | undefined => {
     const turn = turns.next();
     if (turn !== undefined) return take(turn, {});
-    const isLast = later.length === 0;
-    const file = (isLast ? unlucky : later).shift();
-    return file && take({ file, finished() {} }, { isWaiting: true, isLast });
+    const next = later.shift();
+    return next && take({ file: next.file, finished() {} }, { isLast: next.isLast });
   };
   let inHand = 0;
   let change = Promise.withResolvers<void>();
@@ -239,6 +247,7 @@ export async function sendFiles(
   const ended = new AbortController();
   const takeArrivals = async (): Promise<void> => {
     for await (const files of plan.arrivals?.(AbortSignal.any([signal, ended.signal])) ?? []) {
+      if (ended.signal.aborted) return;
       meter.add(files);
       turns.add(files);
       for (const { projectSlug } of files) setbacks.newFiles(projectSlug);

@@ -7,7 +7,6 @@ const MOST_IN_A_ROW = 5;
 export class Setbacks {
   readonly #most: number;
   readonly #cut = new Map<string, number>();
-  #cutOfAll = 0;
   readonly #givenUp = new Set<string>();
   readonly #withoutSpace = new Map<string, { count: number; least: number }>();
 
@@ -18,7 +17,6 @@ export class Setbacks {
 
   /** A file was sent. */
   sent({ projectSlug, bytes }: FileToSend): void {
-    this.#cutOfAll = 0;
     this.#cut.delete(projectSlug);
     this.#givenUp.delete(projectSlug);
     if (bytes >= this.#leastWithoutSpace(projectSlug)) this.#withoutSpace.delete(projectSlug);
@@ -26,13 +24,12 @@ export class Setbacks {
 
   /** A file lost the connection, though the destination is there. */
   cut({ projectSlug }: FileToSend): void {
-    this.#cutOfAll += 1;
     this.#cut.set(projectSlug, (this.#cut.get(projectSlug) ?? 0) + 1);
   }
 
-  /** Whether so many were cut in a row, of the project or of all, that it may not be their fault. */
+  /** Whether so many of the project were cut in a row that it may not be their fault. */
   areInARow(projectSlug: string): boolean {
-    return Math.max(this.#cutOfAll, this.#cut.get(projectSlug) ?? 0) > this.#most;
+    return (this.#cut.get(projectSlug) ?? 0) > this.#most;
   }
 
   /** The project's files are not tried any more, until one that was in hand is sent. */
@@ -57,7 +54,7 @@ export class Setbacks {
     return count > this.#most && bytes >= this.#leastWithoutSpace(projectSlug);
   }
 
-  /** Files of a project come that may be tried: one that fails as those before did is enough to end that. */
+  /** Files of a project come: a few are tried, and if they fail as those before did, no more. */
   newFiles(projectSlug: string): void {
     this.#givenUp.delete(projectSlug);
     const { count = 0, least = Infinity } = this.#withoutSpace.get(projectSlug) ?? {};

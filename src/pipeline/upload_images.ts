@@ -78,6 +78,7 @@ export async function planZips(
     failed.push({ path: zip.source, reason: `Cannot upload '${zip.source}': it is in two folders` });
   }
   for (const image of known) {
+    signal?.throwIfAborted(); // many ends of zips are read
     const zip = zips.get(image.pseudo_study_uid);
     if (zip === undefined || projectSlug !== undefined && image.projectSlug !== projectSlug) continue;
     const path = pathOf(image);

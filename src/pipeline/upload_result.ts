@@ -1,4 +1,3 @@
-import type { PixlError } from "../errors.ts";
 import type { Receipt } from "../upload/mod.ts";
 import type { Unsendable } from "./file_to_send.ts";
 
@@ -39,10 +38,8 @@ export class UploadTally {
     this.#bytes += receipt.bytes;
   }
 
-  /** A file could not be sent. @returns What is told of it. */
-  fail(path: string, error: PixlError): Unsendable {
-    const failure = { path, reason: error.message };
+  /** A file could not be sent. */
+  fail(failure: Unsendable): void {
     this.#failed.push(failure);
-    return failure;
   }
 }

@@ -143,7 +143,8 @@ export class Uploader {
     try {
       const path = join(dir, "source");
       const writing = Deno.writeFile(path, source, { createNew: true, mode: 0o600, ...(signal && { signal }) });
-      await writing.catch((cause) => {
+      await writing.catch(async (cause) => {
+        await cancel(source, cause);
         throw isOutOfSpace(cause) ? asFolderError(cause, keeping) : cause; // it may be the stream's own
       });
       return await send(path);

@@ -41,26 +41,27 @@ export async function watchImages(
   const { signal, intervalMs = 5_000, onProblem, ...sending } = options;
   const total = new UploadTally();
   const told = new Set<string>();
-  const tell = (problem: Unsendable) => {
+  const outages = new Set<string>();
+  const tell = (problem: Unsendable, known = told) => {
     const key = `${problem.path} ${problem.reason}`;
-    if (!told.has(key)) onProblem?.(problem);
-    told.add(key);
+    if (!known.has(key)) onProblem?.(problem);
+    known.add(key);
   };
   const bear = (error: unknown): void => {
     signal.throwIfAborted();
-    if (!(error instanceof PixlError && error.kind === "unavailable")) throw error;
-    tell({ path: error instanceof UploadError ? destination.name : "ledger", reason: error.message });
+    if (!(error instanceof PixlError && mayPass(error))) throw error;
+    tell({ path: error instanceof UploadError ? destination.name : "ledger", reason: error.message }, outages);
   };
   /** The versions of the last look, by zip. */
   let before = new Map<string, string>();
   const keyOf = ({ source }: Pick<Zip, "source">) => `${source} ${before.get(source)}`;
-  /** By zip and version: looks until it is tried again, and after the failure before. */
-  const resting = new Map<string, { left: number; pause: number }>();
+  /** By path at the destination: which zip of which version failed, and the looks until it is tried again, now and at first. */
+  const resting = new Map<string, { readonly key: string; left: number; readonly pause: number }>();
   /** What is being sent, by path at the destination. */
-  const inHand = new Map<string, { readonly key: string; isDone: boolean }>();
+  const inHand = new Map<string, { readonly source: string; readonly key: string; isDone: boolean }>();
 
   /** What is to be sent that is not in hand. */
-  const look = async (): Promise<FileToSend[]> => {
+  const look = async (ending: AbortSignal): Promise<FileToSend[]> => {
     // Not earlier: whatever ended during the last look may have been in hand when the ledger was asked.
     for (const [path, { isDone }] of inHand) if (isDone) inHand.delete(path);
     const zips: Zip[] = [];
@@ -72,25 +73,27 @@ export async function watchImages(
         tell({ path: dir, reason: error.message });
       }
     }
-    const finished = zips.filter(({ source, version }) => before.get(source) === version);
+    const busy = new Set(inHand.values().map(({ source }) => source));
+    const finished = zips.filter(({ source, version }) => before.get(source) === version && !busy.has(source));
     before = new Map(zips.map(({ source, version }) => [source, version]));
     const current = new Set(zips.map(keyOf));
-    for (const key of resting.keys()) if (!current.has(key)) resting.delete(key);
-    const plan = await planZips(ledger, finished, options);
-    plan.failed.forEach(tell);
+    for (const [path, { key }] of resting) if (!current.has(key)) resting.delete(path);
+    const plan = await planZips(ledger, finished, { ...options, signal: ending });
+    plan.failed.forEach((failure) => tell(failure));
     return plan.files
-      .filter((file) => {
-        const rest = resting.get(keyOf(file));
-        return !inHand.has(file.path) && (rest === undefined || --rest.left < 0);
+      .filter(({ path }) => {
+        const rest = resting.get(path);
+        return !inHand.has(path) && (rest === undefined || --rest.left < 0);
       })
       .map((file) => {
-        const work = { key: keyOf(file), isDone: false };
+        const work = { source: file.source, key: keyOf(file), isDone: false };
         inHand.set(file.path, work);
         return {
           ...file,
+          comesAgain: true,
           async record(transfer) {
             await file.record(transfer);
-            resting.delete(work.key);
+            resting.delete(file.path);
             work.isDone = true;
           },
         };
@@ -99,7 +102,8 @@ export async function watchImages(
   async function* arrivals(ending: AbortSignal): AsyncGenerator<FileToSend[], void> {
     for (;;) {
       await delay(intervalMs, { signal: ending });
-      yield await look().catch((error) => {
+      yield await look(ending).catch((error) => {
+        ending.throwIfAborted();
         bear(error);
         return [];
       });
@@ -110,17 +114,21 @@ export async function watchImages(
     const work = inHand.get(failure.path);
     if (work === undefined) return;
     work.isDone = true;
-    const pause = Math.min(2 * (resting.get(work.key)?.pause ?? 0.5), MAX_PAUSE);
-    resting.set(work.key, { left: pause, pause });
+    if (failure.untried) return; // it comes with the next look, perhaps without those that failed
+    const pause = Math.min(2 * (resting.get(failure.path)?.pause ?? 0.5), MAX_PAUSE);
+    resting.set(failure.path, { key: work.key, left: pause, pause });
   };
+  let pause = 1;
   const onReceipt = (receipt: Receipt): void => {
+    pause = 1;
+    outages.clear();
     total.add(receipt);
     sending.onReceipt?.(receipt);
   };
   try {
-    for (let pause = 1;;) {
+    for (;;) {
       try {
-        const files = await look();
+        const files = await look(signal);
         if (files.length > 0) {
           const plan = { files, failed: [], arrivals };
           await sendFiles(ledger, destination, plan, { ...sending, signal, onReceipt, onFailure });
@@ -137,4 +145,10 @@ export async function watchImages(
     if (signal.aborted) return total.result;
     throw error;
   }
+}
+
+/** Whether waiting may help. */
+function mayPass(error: PixlError): boolean {
+  if (error instanceof UploadError) return error.retryable || error.code === "no-space";
+  return error.kind === "unavailable";
 }

@@ -134,6 +134,19 @@ embeddedTest("checkProject() sets nothing back where it cannot tell whether a zi
   assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["exported"]);
 });
 
+embeddedTest("checkProject() asks for a study again whose zip here was cut short", async () => {
+  await using place = await site("cut-short", 1);
+  const { ledger, dir, slug, pseudonyms: [pseudonym = ""], share } = place;
+  const zip = `${dir}/images/${pseudonym}.zip`;
+  await new Uploader(ledger, share).uploadImage(zip, pseudonym, slug);
+  await share.remove(`${slug}/${pseudonym}.zip`);
+  await Deno.truncate(zip, 500);
+
+  await checkProject(ledger, share, slug, { exportDir: `${dir}/no-exports`, imageDir: `${dir}/images`, repair: true });
+
+  assertEquals((await ledger.imagesOf([pseudonym])).map(({ state }) => state), ["queued"]);
+});
+
 embeddedTest("checkProject() sets nothing back where it cannot compare all", async () => {
   await using place = await site("halfway", 2);
   const { ledger, dir, slug, pseudonyms, share } = place;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { deadline, delay } from "@std/async";
-import { type FileToSend, Turns } from "../../src/pipeline/file_to_send.ts";
+import { type FileToSend, Turns, type UploadPlan } from "../../src/pipeline/file_to_send.ts";
 import { LeaseLostError } from "../../src/database/mod.ts";
 import { Attempts } from "../../src/pipeline/attempts.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
@@ -184,7 +184,7 @@ embeddedTest("sendFiles() gives up one project after another where none of any g
 
   const error = await assertRejects(() => sendFiles(ledger, destination, { files, failed: [] }), UploadError);
 
-  assertEquals([error.code, tried], ["timeout", 5 + 3 * 2]); // a row, then one from each project's start and end
+  assertEquals([error.code, tried], ["timeout", 3 * 7]); // of each a row, and one from its end
 });
 
 embeddedTest(
@@ -368,6 +368,131 @@ embeddedTest("sendFiles() goes on after an outage that hit a file on each of 8 c
   const result = await sendFiles(ledger, destination, { files, failed: [] }, { concurrency: 8 });
 
   assertEquals([result.sent, result.failed], [10, []]);
+});
+
+Deno.test("Turns gives a project that comes later no more turns than the others have from then on", () => {
+  const turns = new Turns(filesOf("", "x", { old: 100 }));
+  const next = () => {
+    const turn = turns.next();
+    turn?.finished();
+    return turn?.file.projectSlug;
+  };
+  for (let at = 0; at < 50; at++) next();
+
+  turns.add(filesOf("", "x", { new: 50 }));
+
+  const ten = Array.from({ length: 10 }, next);
+  assertEquals(ten.filter((project) => project === "new").length, 5);
+});
+
+Deno.test("Turns has later files of a project after its earlier ones, and one that is put back before them", () => {
+  const turns = new Turns(filesOf("", "x", { one: 2 }));
+  turns.add(filesOf("", "y", { one: 2 }));
+  const first = turns.next();
+  assert(first);
+  first.finished();
+  turns.putBack(first.file);
+
+  assertEquals(Array.from({ length: 5 }, () => turns.next()?.file.path), [
+    ...["x-one/0", "x-one/1", "y-one/0", "y-one/1", undefined],
+  ]);
+});
+
+/** Batches of files, and no more; each once it is asked for. */
+function batches(...all: FileToSend[][]): { readonly arrivals: () => AsyncIterable<FileToSend[]> } {
+  return {
+    async *arrivals() {
+      await Promise.resolve();
+      yield* all;
+    },
+  };
+}
+
+embeddedTest("sendFiles() sends what arrives while others are on their way, and counts it", async () => {
+  await using place = await site("arrives", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const source = `${dir}/images/${pseudonym}.zip`;
+  const first = filesOf(source, crypto.randomUUID(), { one: 1 });
+  const more = [filesOf(source, crypto.randomUUID(), { one: 2 }), filesOf(source, crypto.randomUUID(), { two: 2 })];
+  const { promise: othersAreThere, resolve } = Promise.withResolvers<void>();
+  const destination = sharing(share, async (path) => {
+    if (path === first[0]?.path) await deadline(othersAreThere, 5_000);
+  });
+  let received = 0;
+  let counts: readonly [number, number] = [0, 0];
+
+  const { sent } = await sendFiles(ledger, destination, { files: first, failed: [], ...batches(...more) }, {
+    concurrency: 2,
+    onReceipt: () => ++received === 4 && resolve(),
+    onProgress: ({ files }) => counts = files,
+  });
+
+  assertEquals([sent, counts], [5, [5, 5]]);
+});
+
+embeddedTest("sendFiles() ends with what makes the arrivals fail, and cuts off what is on its way", async () => {
+  await using place = await site("no-arrivals", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 1 });
+  const own = new Error("cannot look");
+  const destination = sharing(share, (_path, { signal }) => delay(10_000, signal && { signal }));
+  const plan: UploadPlan = {
+    files,
+    failed: [],
+    // deno-lint-ignore require-yield
+    async *arrivals() {
+      await Promise.resolve();
+      throw own;
+    },
+  };
+
+  const thrown = await assertRejects(() => sendFiles(ledger, destination, plan, { concurrency: 3 }));
+
+  assertEquals(thrown === own, true);
+});
+
+embeddedTest("sendFiles() can be aborted while connections wait for what arrives", async () => {
+  await using place = await site("idle", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 1 });
+  const abort = new AbortController();
+  const own = new Error("enough");
+  const destination = sharing(share, async (_path, { signal }) => {
+    setTimeout(() => abort.abort(own), 20);
+    await delay(10_000, signal && { signal });
+  });
+  const plan: UploadPlan = {
+    files,
+    failed: [],
+    async *arrivals(signal) {
+      await delay(10_000, { signal });
+      yield [];
+    },
+  };
+
+  const thrown = await assertRejects(() =>
+    sendFiles(ledger, destination, plan, { concurrency: 3, signal: abort.signal })
+  );
+
+  assertEquals(thrown === own, true);
+});
+
+embeddedTest("sendFiles() tries a file that comes again once, also where another uploader has it", async () => {
+  await using place = await site("once", 1);
+  const { ledger, dir, share, pseudonyms: [pseudonym] } = place;
+  const files = filesOf(`${dir}/images/${pseudonym}.zip`, crypto.randomUUID(), { one: 3 })
+    .map((file) => ({ ...file, comesAgain: true }));
+  const [held, cut] = files.map(({ path }) => path);
+  await ledger.claimUpload(share.name, held ?? "", partNameOf(held ?? ""), { owner: "another", leaseMs: 60_000 });
+  const tried: string[] = [];
+  const destination = sharing(share, (path) => {
+    tried.push(path);
+    return path === cut ? fails("interrupted") : Promise.resolve();
+  });
+
+  const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
+
+  assertEquals([sent, failed.map(({ path }) => path), tried.length], [1, [held ?? "", cut ?? ""], 2]);
 });
 
 Deno.test("Turns passes over what is not ready, until it is", () => {

@@ -1,6 +1,6 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { deadline, delay } from "@std/async";
-import { DatabaseError, type Lease } from "../../src/database/mod.ts";
+import { DatabaseError } from "../../src/database/mod.ts";
 import { watchImages } from "../../src/pipeline/watch_images.ts";
 import { type Destination, type PutOptions, UploadError, type UploadErrorCode } from "../../src/upload/mod.ts";
 import { embeddedTest } from "../support/databases.ts";
@@ -266,15 +266,19 @@ embeddedTest("watchImages() waits for a database that does not answer while a zi
   const hanging = new Proxy(ledger, {
     get(target, name) {
       const value = Reflect.get(target, name, target);
-      if (name !== "renewUpload" || !hangs) return typeof value === "function" ? value.bind(target) : value;
-      return (_destination: string, _path: string, _lease: Lease, { signal }: { signal: AbortSignal }) =>
-        new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      const isHanging = hangs && ["renewUpload", "notePart", "releaseUpload"].includes(String(name));
+      if (!isHanging) return typeof value === "function" ? value.bind(target) : value;
+      return (...args: unknown[]) => {
+        const { signal } = args.at(-1) as { signal: AbortSignal };
+        return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      };
     },
   });
   const slow = new Proxy(share, {
     get: (target, name) =>
       name === "put"
         ? async (source: string, path: string, options: PutOptions) => {
+          options.onPart?.({ name: "", source: "", bytes: 0, sha256: "" });
           if (hangs) await delay(10_000, options.signal && { signal: options.signal });
           return await target.put(source, path, options);
         }
@@ -295,4 +299,84 @@ embeddedTest("watchImages() waits for a database that does not answer while a zi
   });
 
   assertEquals([sent, problems], [1, ["ledger"]]);
+});
+
+embeddedTest("watchImages() tries all of a project in the end whose first and last zips are always cut", async () => {
+  await using place = await site("middle", 12);
+  const { ledger, dir, slug, share, pseudonyms } = place;
+  const isGood = (path: string) => pseudonyms.slice(7, 10).some((each) => path.includes(each));
+  const abort = new AbortController();
+  const gateway = new Proxy(share, {
+    get(target, name) {
+      if (name === "stat") return target.stat.bind(target);
+      if (name !== "put") return Reflect.get(target, name, target);
+      return async (source: string, path: string, options: PutOptions) => {
+        if (!isGood(path)) throw new UploadError("interrupted", "Cannot upload: cut");
+        return await target.put(source, path, options);
+      };
+    },
+  });
+  let received = 0;
+
+  const { sent } = await watchImages(ledger, [`${dir}/images`], gateway, {
+    signal: AbortSignal.any([abort.signal, AbortSignal.timeout(10_000)]),
+    projectSlug: slug,
+    intervalMs: 10,
+    onReceipt: () => ++received === 3 && abort.abort(),
+  });
+
+  assertEquals(sent, 3);
+});
+
+embeddedTest("watchImages() waits where the destination hangs up for a moment before TLS has begun", async () => {
+  await using place = await site("hangs-up", 1);
+  const { ledger, dir, slug, share } = place;
+  const abort = new AbortController();
+  let tried = 0;
+  const passing = () => Promise.reject(new UploadError("protocol", "Cannot connect", { retryable: true }));
+  const full = new Proxy(share, {
+    get(target, name) {
+      if (name === "stat") return passing;
+      if (name !== "put") return Reflect.get(target, name, target);
+      return (source: string, path: string, options: PutOptions) =>
+        ++tried < 3 ? passing() : target.put(source, path, options);
+    },
+  });
+
+  const { sent } = await watchImages(ledger, [`${dir}/images`], full, {
+    signal: abort.signal,
+    projectSlug: slug,
+    intervalMs: 10,
+    onReceipt: () => abort.abort(),
+  });
+
+  assertEquals([sent, tried], [1, 3]);
+});
+
+embeddedTest("watchImages() tells of a second outage too", async () => {
+  await using place = await site("outages", 2);
+  const { ledger, dir, slug, share } = place;
+  const abort = new AbortController();
+  const isDown = [true, false, true, false];
+  const problems: string[] = [];
+  const down = new Proxy(share, {
+    get: (target, name) =>
+      name === "put"
+        ? (source: string, path: string, options: PutOptions) =>
+          isDown.shift()
+            ? Promise.reject(new UploadError("unreachable", "Cannot connect"))
+            : target.put(source, path, options)
+        : Reflect.get(target, name, target),
+  });
+  let received = 0;
+
+  await watchImages(ledger, [`${dir}/images`], down, {
+    signal: abort.signal,
+    projectSlug: slug,
+    intervalMs: 10,
+    onProblem: ({ path }) => problems.push(path),
+    onReceipt: () => ++received === 2 && abort.abort(),
+  });
+
+  assertEquals(problems, [share.name, share.name]);
 });
