@@ -2,12 +2,13 @@ import { deadline } from "@std/async";
 import { Client, FTPError, type FTPResponse } from "basic-ftp";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { type Readable, Writable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
 import type { ChecksumKind } from "./checksum.ts";
 import { UploadError } from "./errors.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
+import { storeWhole } from "./store_whole.ts";
 import { askTogether, refusalIn, sizeIn } from "./together.ts";
 
 /** Slowest hashing of a server that is waited for, in bytes per millisecond. */
@@ -198,18 +199,32 @@ export class FtpsConnection {
     return (await this.#client.sendIgnoringError(`REST ${offset}`)).code === 350;
   }
 
-  /** Uploads. Resolves when the server has confirmed that it has everything. @param passive Of {@linkcode lookAhead}, if there was no transfer since. */
-  async store(source: Readable, name: string, passive?: FTPResponse): Promise<void> {
+  /**
+   * Uploads. Resolves when the server has confirmed that it has everything.
+   *
+   * @param content All of a small file, or a stream.
+   * @param name In the folder.
+   * @param options `passive` of {@linkcode lookAhead}, if there was no transfer since; `onWritten`: called once all of a small file was handed to the connection.
+   */
+  async store(
+    content: Readable | Uint8Array,
+    name: string,
+    { passive, onWritten }: { readonly passive?: FTPResponse | undefined; readonly onWritten?: () => void } = {},
+  ): Promise<void> {
     const patience = this.#bearWithDataConnection(passive);
     try {
-      await this.#client.uploadFrom(source, name);
+      if (content instanceof Readable) await this.#client.uploadFrom(content, name);
+      else {
+        await this.#client.prepareTransfer(this.#client.ftp);
+        await storeWhole(this.#client.ftp, name, content, { timeoutMs: this.#timeoutMs, onWritten });
+      }
     } catch (error) {
       this.#folder = undefined; // it may have been removed there
       if (error instanceof FTPError) throw error;
       throw await this.#lastWord() ?? error;
     } finally {
       patience.end();
-      source.destroy();
+      if (content instanceof Readable) content.destroy();
     }
   }
 

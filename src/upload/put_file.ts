@@ -172,7 +172,11 @@ async function storePart(
   options: ReadOptions & { readonly resumed: number; readonly passive: Outlook["passive"] },
 ): Promise<Verification> {
   const kind = options.resumed === 0 ? connection.checksumKind : undefined;
-  await connection.store(source.stream({ ...options, checksum: kind }), remote.part, options.passive);
+  const content = await source.content({ ...options, checksum: kind });
+  await connection.store(content, remote.part, {
+    passive: options.passive,
+    onWritten: () => options.onProgress?.(source.bytes),
+  });
   await source.assertUnchanged();
   if (options.resumed === 0 && kind === undefined && !connection.hasSha256) return "size"; // looked at before the rename
   expectSize(await connection.size(remote.part), source.bytes, remote.path);

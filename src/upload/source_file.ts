@@ -115,6 +115,16 @@ export class SourceFile {
     return Readable.from(this.#read(options), { objectMode: false, highWaterMark: 1 });
   }
 
+  /** As {@linkcode stream}, but of a small file all at once, which then is nobody's progress yet; unless it is to be slow. */
+  async content({ onProgress, ...options }: ReadOptions = {}): Promise<Readable | Uint8Array> {
+    if (this.bytes > CHUNK_BYTES || this.#offset > 0 || options.pace !== undefined) {
+      return this.stream({ ...options, ...(onProgress && { onProgress }) });
+    }
+    let content: Uint8Array = new Uint8Array();
+    for await (const piece of this.#read(options)) content = piece; // a second piece would be too much, and is told so
+    return content;
+  }
+
   /** Reads the file without sending it. @param signal Stops reading. @returns Its SHA-256 in hex. */
   async hash(signal?: AbortSignal): Promise<string> {
     if (this.#sha256 === undefined) {
@@ -176,6 +186,7 @@ export class SourceFile {
       if (bytesRead === 0) return;
       at += bytesRead;
       yield buffer.subarray(0, bytesRead);
+      if (at === this.bytes && bytesRead < length) return; // it has looked beyond the end
     }
   }
 

@@ -26,8 +26,8 @@ export function refusalIn(reply: FTPResponse | undefined): FTPError | undefined 
 
 /** What was said to SIZE (RFC 3659 section 4): bytes, `undefined` if there is no such file. @throws {FTPError} If it was refused otherwise. */
 export function sizeIn(reply: FTPResponse | undefined): number | undefined {
+  if (reply?.code === 550) return undefined;
   const refusal = refusalIn(reply);
-  if (refusal?.code === 550) return undefined;
   if (refusal !== undefined) throw refusal;
   const bytes = /^213 (\d+)\b/.exec(reply?.message ?? "")?.[1];
   if (bytes === undefined) throw new Error("Can't parse response to SIZE");
