@@ -4,7 +4,7 @@ import { ExportError } from "../exports/mod.ts";
 import { type Destination, isPartName, UploadError } from "../upload/mod.ts";
 import { NotPopulatedError } from "./errors.ts";
 import { planParquet } from "./upload_parquet.ts";
-import { findZips, isWholeZip, type Zip } from "./zips.ts";
+import { findZips, hasEnd, type Zip } from "./zips.ts";
 
 /** Something that the sides do not agree on. */
 export interface Disagreement {
@@ -71,6 +71,7 @@ export async function checkProject(
   const add = (side: Disagreement["side"], problem: Disagreement["problem"], path: string, remedy: string) =>
     found.push({ side, problem, path, remedy, repaired: false });
   const zips = await zipsHere();
+  const local = await localExport();
   /** Set back last, when nothing else can fail. */
   const missing: MissingZip[] = [];
   // The ledger first: what it says has left was there before, also if an upload goes on meanwhile.
@@ -118,7 +119,6 @@ export async function checkProject(
     } else agreed++;
   }
 
-  const local = await localExport();
   for (const { path, bytes, sha256 } of local) {
     const [record, remote] = [sent.get(path), await remoteOf(path)];
     expected.add(path);
@@ -227,19 +227,28 @@ function isOf(local: readonly { readonly path: string }[], path: string): boolea
 
 /** Whether there is a zip that could be sent. @throws {UploadError} `source-missing` if that cannot be told. */
 async function hasZip(source: string): Promise<boolean> {
-  const bytes = await sizeOf(source);
-  return bytes !== undefined && await isWholeZip({ source, bytes });
+  return await looked(source, async () => {
+    const { isFile, size } = await Deno.stat(source);
+    return isFile && await hasEnd({ source, bytes: size });
+  }) ?? false;
 }
 
 /** Size of a file here, `undefined` if there is none. @throws {UploadError} `source-missing` if that cannot be told. */
 async function sizeOf(path: string): Promise<number | undefined> {
-  try {
+  return await looked(path, async () => {
     const { isFile, size } = await Deno.stat(path);
     return isFile ? size : undefined;
+  });
+}
+
+/** What a look at a file says, `undefined` if there is none. */
+async function looked<T>(path: string, look: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await look();
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return undefined;
     if (cause instanceof Deno.errors.NotCapable) throw cause;
-    const message = `Cannot look at '${path}': check that this user may go into its folder, and that the disk answers`;
+    const message = `Cannot look at '${path}': check that this user may read it, and that the disk answers`;
     throw new UploadError("source-missing", message, { cause });
   }
 }

@@ -60,16 +60,18 @@ interface ProjectTurns {
   /** Those that wait, the first at the end. */
   files: FileToSend[];
   inHand: number;
-  turns: number;
+  /** Its last turn, counted over all projects. */
+  last: number;
 }
 
 /**
- * Hands out files of several projects, each project in its own order: next is the project that has the fewest files in hand, of those the one that had the
- * fewest turns. So large files of one project leave room for another's, and those of one take all the room if there is no other.
+ * Hands out files of several projects, each project in its own order: next is the project that has the fewest files in hand, of those the one that has been
+ * longest without a turn. So large files of one project leave room for another's, and those of one take all the room if there is no other.
  */
 export class Turns {
   readonly #projects = new Map<string, ProjectTurns>();
   readonly #isReady: (file: FileToSend) => boolean;
+  #turns = 0;
 
   /** @param files In any order; those of a project keep theirs, but that what is not ready is passed over. @param isReady Whether one may go. */
   constructor(files: readonly FileToSend[], isReady = (file: FileToSend) => file.isReady?.() !== false) {
@@ -77,21 +79,18 @@ export class Turns {
     this.add(files);
   }
 
-  /** More files; those of a project come after those that it has. One that had none waits no longer than the others do, and no less. */
+  /** More files; those of a project come after those that it has. */
   add(files: readonly FileToSend[]): void {
-    const busy = [...this.#projects.values()].filter(({ files, inHand }) => files.length > 0 || inHand > 0);
-    const least = Math.min(...busy.map(({ turns }) => turns));
     for (const [slug, own] of Map.groupBy(files, ({ projectSlug }) => projectSlug)) {
-      const project = this.#projects.get(slug) ?? { files: [], inHand: 0, turns: 0 };
-      if (busy.length > 0 && !busy.includes(project)) project.turns = Math.max(project.turns, least);
+      const project = this.#projects.get(slug) ?? { files: [], inHand: 0, last: 0 };
       project.files = own.reverse().concat(project.files);
       this.#projects.set(slug, project);
     }
   }
 
-  /** A file that was taken comes next of its project again. */
+  /** A file that was taken comes again, after those of its project that wait. */
   putBack(file: FileToSend): void {
-    this.#projects.get(file.projectSlug)?.files.push(file);
+    this.#projects.get(file.projectSlug)?.files.unshift(file);
   }
 
   /** The next file; `undefined` if none is left that is ready. */
@@ -100,7 +99,7 @@ export class Turns {
     for (const project of this.#projects.values()) {
       const at = project.files.findLastIndex(this.#isReady);
       if (at === -1) continue;
-      const order = next && (project.inHand - next.project.inHand || project.turns - next.project.turns);
+      const order = next && (project.inHand - next.project.inHand || project.last - next.project.last);
       if (order === undefined || order < 0) next = { project, at };
     }
     return next && this.#take(next.project, next.at);
@@ -116,7 +115,7 @@ export class Turns {
     const [file] = at === -1 ? [] : project.files.splice(at, 1);
     if (file === undefined) return undefined;
     project.inHand += 1;
-    project.turns += 1;
+    project.last = ++this.#turns;
     return { file, finished: () => void (project.inHand -= 1) };
   }
 }

@@ -1,6 +1,6 @@
 import { delay } from "@std/async";
 import { getLogger } from "@logtape/logtape";
-import { DatabaseError, LeaseLostError, type Ledger, type LedgerCall, type Transfer } from "../database/mod.ts";
+import { DatabaseError, LeaseLostError, type Ledger, type Transfer } from "../database/mod.ts";
 import { PixlError } from "../errors.ts";
 import {
   type CallOptions,
@@ -77,9 +77,9 @@ export async function trySendFile(
   const part = await ledger.claimUpload(destination.name, path, name, lease, call);
   if (part === undefined) return undefined;
   let noting = Promise.resolve();
-  const note = (what: string, write: (call: LedgerCall) => Promise<void>) => {
+  const note = (what: string, write: (timeout: AbortSignal) => Promise<void>) => {
     // Only whoever comes after this attempt would have needed it, and can do without.
-    noting = noting.then(() => write({ signal: AbortSignal.timeout(leaseMs) })).catch((error: unknown) => {
+    noting = noting.then(() => write(AbortSignal.timeout(leaseMs))).catch((error: unknown) => {
       log.warn("Cannot note {what}, and go on: {error}", { what, error });
     });
   };
@@ -88,10 +88,11 @@ export async function trySendFile(
     const isPending = newest !== undefined;
     newest = record;
     if (isPending) return; // one that waits for a slow database notes this in its place
-    note("how far an upload has come", async (call) => {
+    note("how far an upload has come", async (timeout) => {
       const part = newest ?? record;
       newest = undefined;
-      await ledger.notePart(destination.name, path, part, lease.owner, call);
+      const both = AbortSignal.any([timeout, ...(signal ? [signal] : [])]);
+      await ledger.notePart(destination.name, path, part, lease.owner, { signal: both });
     });
   };
   await using kept = keepLease(leaseMs, (call) => ledger.renewUpload(destination.name, path, lease, call));
@@ -127,10 +128,10 @@ export async function trySendFile(
   } finally {
     note(
       "the end of an upload",
-      (call) =>
+      (timeout) =>
         isOver
-          ? ledger.forgetPart(destination.name, path, lease.owner, call)
-          : ledger.releaseUpload(destination.name, path, lease.owner, call),
+          ? ledger.forgetPart(destination.name, path, lease.owner, { signal: timeout })
+          : ledger.releaseUpload(destination.name, path, lease.owner, { signal: timeout }),
     );
     await noting;
   }

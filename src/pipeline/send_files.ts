@@ -13,6 +13,8 @@ const log = getLogger(["pixl", "upload"]);
 
 /** What an attempt is for. */
 interface Role {
+  /** It is not the first one. */
+  readonly isAgain?: boolean;
   /** There is no other after it. */
   readonly isLast?: boolean;
   /** It shows whether others are always cut. */
@@ -104,7 +106,7 @@ export async function sendFiles(
       attempt.ends(receipt !== undefined && !untried);
       if (receipt === undefined && !file.comesAgain) {
         later.push({ file, isLast: role.isLast === true });
-        return CLAIM_AGAIN_MS;
+        return role.isAgain ? CLAIM_AGAIN_MS : 0;
       }
       outcome = receipt ??
         new UploadError("interrupted", `Cannot upload '${file.path}': another uploader is sending it`);
@@ -145,7 +147,7 @@ export async function sendFiles(
       return new UploadError("interrupted", `Cannot upload '${file.path}': it ${reason}; see what became of these`);
     }
     if (!setbacks.isTooLarge(file)) return undefined;
-    if ((await destination.stat(file.path, { signal }))?.bytes === file.bytes) return undefined; // may need no space
+    if (!file.comesAgain && (await destination.stat(file.path, { signal }))?.bytes === file.bytes) return undefined; // may need no space
     const reason = "was not tried, since there was no space for others of its project that are no larger";
     return new UploadError("no-space", `Cannot upload '${file.path}': it ${reason}; make room at the destination`);
   };
@@ -192,24 +194,10 @@ export async function sendFiles(
     const isRow = setbacks.areInARow(projectSlug);
     if (isShut && isRow) throw error;
     if (isRow && isProbe) setbacks.giveUp(projectSlug);
-    if (file.comesAgain || setbacks.isGivenUp(projectSlug)) {
-      if (!isProbe) await probe(projectSlug);
-      return undefined;
-    }
+    if (file.comesAgain || setbacks.isGivenUp(projectSlug)) return undefined;
     later.push({ file, isLast: true });
-    if (!isRow) {
-      log.warn("{path} lost the connection and comes again last: {reason}", { path, reason: error.message });
-    } else if (!isProbe) await probe(projectSlug);
+    log.warn("{path} lost the connection and comes again later: {reason}", { path, reason: error.message });
     return 0;
-  };
-
-  /** Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they. */
-  const probe = async (projectSlug: string): Promise<void> => {
-    while (setbacks.areInARow(projectSlug) && !setbacks.isGivenUp(projectSlug)) {
-      const turn = turns.last(projectSlug);
-      if (turn === undefined) return;
-      await take(turn, { isProbe: true });
-    }
   };
 
   /** Sends a file, and pauses where there is no room: meanwhile the file is in nobody's hand, and the project's turn is over. */
@@ -218,12 +206,17 @@ export async function sendFiles(
     finished();
     changed();
     if (pauseMs > 0) await delay(pauseMs, { signal });
+    const { projectSlug } = file;
+    if (role.isProbe || !setbacks.areInARow(projectSlug) || setbacks.isGivenUp(projectSlug)) return;
+    // Files that are always cut gather where a plan begins, since the others leave it: one from its end shows whether it is they.
+    const last = turns.last(projectSlug);
+    if (last !== undefined) await take(last, { isProbe: true });
   };
   const takeNext = (): Promise<void> | undefined => {
     const turn = turns.next();
     if (turn !== undefined) return take(turn, {});
     const next = later.shift();
-    return next && take({ file: next.file, finished() {} }, { isLast: next.isLast });
+    return next && take({ file: next.file, finished() {} }, { isLast: next.isLast, isAgain: true });
   };
   let inHand = 0;
   let change = Promise.withResolvers<void>();

@@ -38,17 +38,29 @@ export async function watchImages(
   destination: Destination,
   options: WatchOptions & { readonly signal: AbortSignal },
 ): Promise<UploadResult> {
-  const { signal, intervalMs = 5_000, onProblem, ...sending } = options;
+  const { signal, intervalMs = 5_000 } = options;
   const total = new UploadTally();
-  const told = new Set<string>();
-  const outages = new Set<string>();
-  const tell = (problem: Unsendable, known = told) => {
-    const key = `${problem.path} ${problem.reason}`;
-    if (!known.has(key)) onProblem?.(problem);
-    known.add(key);
+  /** What a caller's function threw: not an outage, though it be an error of one. */
+  let thrown: { readonly error: unknown } | undefined;
+  const guarded = <A extends readonly unknown[]>(call?: (...args: A) => void) => (...args: A): void => {
+    try {
+      call?.(...args);
+    } catch (error) {
+      thrown = { error };
+      throw error;
+    }
+  };
+  const onProblem = guarded(options.onProblem);
+  /** By path, the reason that was told last. */
+  const told = new Map<string, string>();
+  const outages = new Map<string, string>();
+  const tell = ({ path, reason }: Unsendable, known = told) => {
+    if (known.get(path) !== reason) onProblem({ path, reason });
+    known.set(path, reason);
   };
   const bear = (error: unknown): void => {
     signal.throwIfAborted();
+    if (thrown !== undefined) throw thrown.error;
     if (!(error instanceof PixlError && mayPass(error))) throw error;
     tell({ path: error instanceof UploadError ? destination.name : "ledger", reason: error.message }, outages);
   };
@@ -79,6 +91,7 @@ export async function watchImages(
     const current = new Set(zips.map(keyOf));
     for (const [path, { key }] of resting) if (!current.has(key)) resting.delete(path);
     const plan = await planZips(ledger, finished, { ...options, signal: ending });
+    outages.delete("ledger");
     plan.failed.forEach((failure) => tell(failure));
     return plan.files
       .filter(({ path }) => {
@@ -94,6 +107,7 @@ export async function watchImages(
           async record(transfer) {
             await file.record(transfer);
             resting.delete(file.path);
+            told.delete(file.path);
             work.isDone = true;
           },
         };
@@ -109,35 +123,44 @@ export async function watchImages(
       });
     }
   }
+  let pause = 1;
+  /** Whether the run has left files untried, and received none. */
+  let isStuck = false;
   const onFailure = (failure: Unsendable): void => {
     tell(failure);
     const work = inHand.get(failure.path);
     if (work === undefined) return;
     work.isDone = true;
+    isStuck ||= failure.untried === true;
     if (failure.untried) return; // it comes with the next look, perhaps without those that failed
-    const pause = Math.min(2 * (resting.get(failure.path)?.pause ?? 0.5), MAX_PAUSE);
-    resting.set(failure.path, { key: work.key, left: pause, pause });
+    const rest = Math.min(2 * (resting.get(failure.path)?.pause ?? 0.5), MAX_PAUSE);
+    resting.set(failure.path, { key: work.key, left: rest, pause: rest });
   };
-  let pause = 1;
   const onReceipt = (receipt: Receipt): void => {
     pause = 1;
     outages.clear();
     total.add(receipt);
-    sending.onReceipt?.(receipt);
+    options.onReceipt?.(receipt);
+  };
+  const sending: UploadTaskOptions = {
+    ...options,
+    onFailure: guarded(onFailure),
+    onReceipt: guarded(onReceipt),
+    onFile: guarded(options.onFile),
+    onProgress: guarded(options.onProgress),
   };
   try {
     for (;;) {
+      const had = total.result.verified;
+      isStuck = false;
       try {
         const files = await look(signal);
-        if (files.length > 0) {
-          const plan = { files, failed: [], arrivals };
-          await sendFiles(ledger, destination, plan, { ...sending, signal, onReceipt, onFailure });
-        }
-        pause = 1;
+        if (files.length > 0) await sendFiles(ledger, destination, { files, failed: [], arrivals }, sending);
       } catch (error) {
         bear(error);
-        pause = Math.min(2 * pause, MAX_PAUSE);
+        isStuck = true;
       }
+      pause = isStuck && total.result.verified === had ? Math.min(2 * pause, MAX_PAUSE) : 1;
       inHand.clear();
       await delay(pause * intervalMs, { signal });
     }
@@ -149,6 +172,5 @@ export async function watchImages(
 
 /** Whether waiting may help. */
 function mayPass(error: PixlError): boolean {
-  if (error instanceof UploadError) return error.retryable || error.code === "no-space";
-  return error.kind === "unavailable";
+  return error instanceof UploadError ? error.retryable : error.kind === "unavailable";
 }

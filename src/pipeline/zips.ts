@@ -63,29 +63,30 @@ export async function assertWholeZip(zip: Pick<Zip, "source" | "bytes">): Promis
   if (!await isWholeZip(zip)) throw new UploadError("source-changed", notWhole(zip.source));
 }
 
+/** As {@linkcode hasEnd}, and `false` if it has gone or cannot be read yet. */
+export async function isWholeZip(zip: Pick<Zip, "source" | "bytes">): Promise<boolean> {
+  return await hasEnd(zip).catch(() => false);
+}
+
 /**
  * Whether a zip archive has its end, which writers write last (APPNOTE 4.3.16, "end of central directory record").
  *
  * @param zip The file; not read but for its end.
  */
-export async function isWholeZip({ source, bytes }: Pick<Zip, "source" | "bytes">): Promise<boolean> {
-  try {
-    using file = await Deno.open(source);
-    const start = Math.max(0, bytes - END_BYTES);
-    await file.seek(start, Deno.SeekMode.Start);
-    const end = new Uint8Array(bytes - start);
-    for (let at = 0; at < end.length;) {
-      const read = await file.read(end.subarray(at));
-      if (read === null) return false;
-      at += read;
-    }
-    for (let at = end.length - 22; at >= 0; at--) {
-      const isRecord = end[at] === 0x50 && end[at + 1] === 0x4b && end[at + 2] === 0x05 && end[at + 3] === 0x06;
-      // The comment that follows must end where the file does, or this is a part of something else.
-      if (isRecord && at + 22 + (end[at + 20] ?? 0) + 256 * (end[at + 21] ?? 0) === end.length) return true;
-    }
-    return false;
-  } catch {
-    return false; // it has gone, or cannot be read yet
+export async function hasEnd({ source, bytes }: Pick<Zip, "source" | "bytes">): Promise<boolean> {
+  using file = await Deno.open(source);
+  const start = Math.max(0, bytes - END_BYTES);
+  await file.seek(start, Deno.SeekMode.Start);
+  const end = new Uint8Array(bytes - start);
+  for (let at = 0; at < end.length;) {
+    const read = await file.read(end.subarray(at));
+    if (read === null) return false;
+    at += read;
   }
+  for (let at = end.length - 22; at >= 0; at--) {
+    const isRecord = end[at] === 0x50 && end[at + 1] === 0x4b && end[at + 2] === 0x05 && end[at + 3] === 0x06;
+    // The comment that follows must end where the file does, or this is a part of something else.
+    if (isRecord && at + 22 + (end[at + 20] ?? 0) + 256 * (end[at + 21] ?? 0) === end.length) return true;
+  }
+  return false;
 }

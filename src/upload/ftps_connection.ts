@@ -3,7 +3,8 @@ import { Client, FTPError, type FTPResponse } from "basic-ftp";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { Readable, Writable } from "node:stream";
-import type { ConnectionOptions } from "node:tls";
+import type { Socket } from "node:net";
+import { type ConnectionOptions, TLSSocket } from "node:tls";
 import type { ChecksumKind } from "./checksum.ts";
 import { UploadError } from "./errors.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
@@ -318,7 +319,8 @@ export class FtpsConnection {
   /**
    * A server that refuses a transfer (no permission, no space) breaks the data connection off, and that may be noticed before its reply, the only
    * thing that says why. The client would close at once; this makes it wait. It would also send into a connection that is gone before the server says
-   * "go ahead", which in Deno 2.9 ends with a TypeError and a timer that stays.
+   * "go ahead", which in Deno 2.9 ends with a TypeError and a timer that stays; and into one whose other end was not verified yet, since it takes Deno's
+   * `getCipher()`, which is null then and not undefined, for the end of the handshake.
    *
    * @param passive The answer to EPSV, which then is not sent.
    */
@@ -331,11 +333,11 @@ export class FtpsConnection {
       else timer ??= setTimeout(() => close.call(ftp, error), LAST_WORD_MS);
     };
     ftp.handle = (command, respond) => {
-      if (command === "EPSV" && passive?.code === 229) return Promise.resolve(passive);
+      if (command === "EPSV" && passive?.code === 229 && !ftp.closed) return Promise.resolve(passive);
       return handle.call(ftp, command, (reply, task) => {
         const isGoing = !(reply instanceof Error) && (reply.code === 125 || reply.code === 150);
-        const isGone = isGoing && ftp.dataSocket?.destroyed === true;
-        respond(isGone ? new Error("Connection closed before the transfer (data socket)") : reply, task);
+        if (isGoing) whenSecured(ftp.dataSocket, (error) => respond(error ?? reply, task));
+        else respond(reply, task);
       });
     };
     return {
@@ -390,6 +392,18 @@ export class FtpsConnection {
     this.#client.ftp.socket.setTimeout(this.#timeoutMs + bytes / HASH_BYTES_PER_MS);
     return (await reply).message;
   }
+}
+
+/** Calls back once the other end was verified; with an error if the connection is gone before, unless it says so itself. The clock of the control connection runs on. */
+function whenSecured(data: Socket | undefined, done: (error?: Error) => void): void {
+  const gone = () => done(new Error("Connection closed before the transfer (data socket)"));
+  if (data === undefined || data.destroyed) return gone();
+  if (!(data instanceof TLSSocket) || data.authorized) return done();
+  const secured = () => {
+    data.off("close", gone);
+    done();
+  };
+  data.once("secureConnect", secured).once("close", gone);
 }
 
 /** What a refused CWD means: 550 is said of what is missing, cannot be made, and is denied. */

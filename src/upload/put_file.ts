@@ -1,3 +1,4 @@
+import { abortable } from "@std/async";
 import { FTPError } from "basic-ftp";
 import type { PutOptions, Receipt, Verification } from "./destination.ts";
 import { UploadError } from "./errors.ts";
@@ -172,7 +173,8 @@ async function storePart(
   options: ReadOptions & { readonly resumed: number; readonly passive: Outlook["passive"] },
 ): Promise<Verification> {
   const kind = options.resumed === 0 ? connection.checksumKind : undefined;
-  const content = await source.content({ ...options, checksum: kind });
+  const reading = source.content({ ...options, checksum: kind });
+  const content = options.signal ? await abortable(reading, options.signal) : await reading;
   await connection.store(content, remote.part, {
     passive: options.passive,
     onWritten: () => options.onProgress?.(source.bytes),

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { Readable } from "node:stream";
@@ -115,14 +116,19 @@ export class SourceFile {
     return Readable.from(this.#read(options), { objectMode: false, highWaterMark: 1 });
   }
 
-  /** As {@linkcode stream}, but of a small file all at once, which then is nobody's progress yet; unless it is to be slow. */
+  /**
+   * As {@linkcode stream}, but of a small file all at once, which then is nobody's progress yet; unless it is to be slow.
+   *
+   * @throws {UploadError} As {@linkcode assertUnchanged}, if it is not what was expected.
+   */
   async content({ onProgress, ...options }: ReadOptions = {}): Promise<Readable | Uint8Array> {
     if (this.bytes > CHUNK_BYTES || this.#offset > 0 || options.pace !== undefined) {
       return this.stream({ ...options, ...(onProgress && { onProgress }) });
     }
-    let content: Uint8Array = new Uint8Array();
-    for await (const piece of this.#read(options)) content = piece; // a second piece would be too much, and is told so
-    return content;
+    const pieces = await Array.fromAsync(this.#read(options));
+    this.#assertExpected();
+    const [first = new Uint8Array(), ...others] = pieces; // some file systems give less than was asked for
+    return others.length === 0 ? first : Buffer.concat(pieces);
   }
 
   /** Reads the file without sending it. @param signal Stops reading. @returns Its SHA-256 in hex. */
@@ -137,6 +143,10 @@ export class SourceFile {
   async assertUnchanged(): Promise<void> {
     const { state } = await look(this.#path);
     if (state !== this.#state) throw changed(this.#path);
+    this.#assertExpected();
+  }
+
+  #assertExpected(): void {
     if (this.#expectedSha256 === undefined || this.sha256 === this.#expectedSha256) return;
     throw new UploadError(
       "source-changed",

@@ -1,4 +1,4 @@
-import { assertEquals, assertGreater } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import { DatabaseError } from "../../src/database/mod.ts";
 import { watchImages } from "../../src/pipeline/watch_images.ts";
@@ -379,4 +379,41 @@ embeddedTest("watchImages() tells of a second outage too", async () => {
   });
 
   assertEquals(problems, [share.name, share.name]);
+});
+
+embeddedTest("watchImages() looks less and less often at a destination that has space for nothing", async () => {
+  await using place = await site("full", 30);
+  const { ledger, dir, slug, share } = place;
+  const abort = new AbortController();
+  const times: number[] = [];
+  const full = refusing(share, "no-space", () => times.push(performance.now()));
+  setTimeout(() => abort.abort(), 1_500);
+
+  await watchImages(ledger, [`${dir}/images`], full, { signal: abort.signal, projectSlug: slug, intervalMs: 20 });
+
+  const looks = times.filter((time, at) => time - (times[at - 1] ?? 0) > 15);
+  assertGreater(8, looks.length); // it would be some 50 without pauses
+  assertGreater(times.length, 12); // and others are tried each time
+});
+
+embeddedTest("watchImages() ends with what its caller's functions throw, though it be as of an outage", async () => {
+  for (const which of ["onReceipt", "onFile", "onProgress"] as const) {
+    await using place = await site("own", 1);
+    const { ledger, dir, slug, share } = place;
+    const own = new UploadError("unreachable", "Cannot pass it on");
+    const signal = AbortSignal.timeout(5_000);
+
+    const thrown = await assertRejects(() =>
+      watchImages(ledger, [`${dir}/images`], share, {
+        signal,
+        projectSlug: slug,
+        intervalMs: 10,
+        [which]() {
+          throw own;
+        },
+      })
+    );
+
+    assertEquals(thrown === own, true);
+  }
 });

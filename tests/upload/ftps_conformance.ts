@@ -269,7 +269,7 @@ export function ftpsConformance(
           () => destination.put(path, "study.zip", { onProgress: (done) => done === bytes && proxy.freezeData() }),
         );
 
-        assertLess(performance.now() - begun, 10_000);
+        assertLess(performance.now() - begun, 6_000);
         assertEquals(await workbench.received("study.zip"), undefined);
       });
     }

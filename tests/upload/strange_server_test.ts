@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import { FtpsDestination, type FtpsOptions, type UploadErrorCode } from "../../src/upload/mod.ts";
+import { makePki } from "../../src/demo/pki.ts";
 import { sharedPki } from "../support/pki.ts";
 import { type Script, ScriptedFtps } from "../support/scripted_ftps.ts";
 import { assertFails, randomBytes } from "./workbench.ts";
@@ -127,7 +128,7 @@ for (const bytes of [3 * MB, 100_000]) {
 
   Deno.test(`put() of ${bytes} bytes gives up on a server that says to go ahead and then nothing on the data connection`, async () => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { server, error } = await deadline(
+    const { server, error, ms } = await deadline(
       put({
         passive: () => `229 Extended (|||${listener.addr.port}|)`,
         answer: (command) => command === "STOR" ? "150 Go ahead" : undefined,
@@ -136,6 +137,37 @@ for (const bytes of [3 * MB, 100_000]) {
     );
 
     assertEquals([error, server.heard.includes("RNTO")], ["timeout", false]);
+    assertLess(ms, 3_000); // one clock of a second, and the login
+  });
+
+  Deno.test(`put() of ${bytes} bytes sends nothing over a data connection to whom nobody has vouched for`, async () => {
+    const { certPem, keyPem } = makePki({ hosts: ["localhost", "127.0.0.1"] });
+    using listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert: certPem, key: keyPem });
+    let heard = 0;
+    const listening = (async () => {
+      using connection = await listener.accept();
+      heard = (await new Response(connection.readable).bytes().catch(() => new Uint8Array())).length;
+    })().catch(() => {});
+
+    const { server, error } = await put({
+      passive: () => `229 Extended (|||${listener.addr.port}|)`,
+      answer: (command) => command === "STOR" ? "150 Go ahead" : undefined,
+    }, { bytes });
+
+    await listening;
+    assert(error !== undefined);
+    assertEquals([heard, server.heard.includes("RNTO")], [0, false]);
+  });
+
+  Deno.test(`put() of ${bytes} bytes is told that they have arrived before it is told to go ahead`, async () => {
+    const { server, error } = await put({
+      async store(say, data) {
+        await say("226 Done\r\n150 Go ahead");
+        return await new Response(data.readable).bytes();
+      },
+    }, { bytes });
+
+    assertEquals([error, server.files], whole);
   });
 
   Deno.test(`put() of ${bytes} bytes gives up on a server that wants more than the file`, async () => {
