@@ -1,6 +1,5 @@
 import { delay } from "@std/async";
 import type { Pki } from "../../src/demo/pki.ts";
-import { sharedPki } from "./pki.ts";
 
 const PATIENCE_MS = 10_000;
 
@@ -56,14 +55,17 @@ export interface FtpsServerOptions {
   readonly tls?: string;
   /** The only processor that vsftpd and its sessions run on, counted from 0. @default Any. */
   readonly processor?: number;
+  /** Where vsftpd's temporary folder is made. @default The system's folder for those. */
+  readonly parent?: string | undefined;
 }
 
 /** A temporary folder that other users can reach, with the certificate and key in one file. */
 export async function serverFolder(
   program: string,
-  pki: Pki = sharedPki(),
+  pki: Pki,
+  parent?: string,
 ): Promise<{ dir: string; certificate: string }> {
-  const dir = await Deno.makeTempDir({ prefix: `pixl-${program}-` });
+  const dir = await Deno.makeTempDir({ prefix: `pixl-${program}-`, ...(parent === undefined ? {} : { dir: parent }) });
   const certificate = `${dir}/server.pem`;
   await Deno.writeTextFile(certificate, pki.keyPem + pki.certPem, { mode: 0o600 });
   await Deno.chmod(dir, 0o755);

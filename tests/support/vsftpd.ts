@@ -12,10 +12,11 @@ const DAEMON = 1;
  * @throws If it is not installed.
  */
 export async function startVsftpd(
-  { mode, reuse = true, pki = sharedPki(), refuseRename = false, maxConnections = 0, processor }: FtpsServerOptions,
+  { mode, reuse = true, pki = sharedPki(), refuseRename = false, maxConnections = 0, processor, parent }:
+    FtpsServerOptions,
 ): Promise<FtpsServer> {
   const program = pathOf("vsftpd");
-  const { dir, certificate } = await serverFolder("vsftpd", pki);
+  const { dir, certificate } = await serverFolder("vsftpd", pki, parent);
   const [port, [firstPassive, lastPassive]] = [freePort(), passivePorts()];
   const password = `PWSEED-${crypto.randomUUID()}`;
   // It refuses to serve a root folder that can be written, so the user's folder lies below.
