@@ -95,11 +95,12 @@ export async function checkProject(
         add("local", "missing", path, "bring its zip, or ask for the study again");
       } else add("dsh", "missing", path, "it was not sent yet: run 'pixl upload images'");
     } else if (remote === undefined && record !== undefined) {
-      missing.push({
-        imageId,
-        path,
-        isHere: await hasZip(join(options.imageDir, `${pseudo_study_uid}.zip`)),
+      const isHere = await hasZip(join(options.imageDir, `${pseudo_study_uid}.zip`)).catch((error) => {
+        if (options.repair || !(error instanceof UploadError)) throw error;
+        add("local", "different", path, error.message);
+        return true;
       });
+      missing.push({ imageId, path, isHere });
     } else if (remote === undefined) add("dsh", "missing", path, SENT_ELSEWHERE);
     else if (record === undefined) {
       add(

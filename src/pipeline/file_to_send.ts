@@ -71,6 +71,7 @@ interface ProjectTurns {
 export class Turns {
   readonly #projects = new Map<string, ProjectTurns>();
   readonly #isReady: (file: FileToSend) => boolean;
+  readonly #again = new WeakSet<FileToSend>();
   #turns = 0;
 
   /** @param files In any order; those of a project keep theirs, but that what is not ready is passed over. @param isReady Whether one may go. */
@@ -91,6 +92,7 @@ export class Turns {
   /** A file that was taken comes again, after those of its project that wait. */
   putBack(file: FileToSend): void {
     this.#projects.get(file.projectSlug)?.files.unshift(file);
+    this.#again.add(file);
   }
 
   /** The next file; `undefined` if none is left that is ready. */
@@ -105,10 +107,11 @@ export class Turns {
     return next && this.#take(next.project, next.at);
   }
 
-  /** As `next`, but that project's last file. */
+  /** As `next`, but that project's last file that was not put back. */
   last(projectSlug: string): Turn | undefined {
     const project = this.#projects.get(projectSlug);
-    return project && this.#take(project, project.files.findIndex(this.#isReady));
+    return project &&
+      this.#take(project, project.files.findIndex((file) => this.#isReady(file) && !this.#again.has(file)));
   }
 
   #take(project: ProjectTurns, at: number): Turn | undefined {

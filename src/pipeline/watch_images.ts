@@ -11,6 +11,16 @@ import { findZips, type Zip } from "./zips.ts";
 /** Longest pause after failures, in times of the interval. */
 const MAX_PAUSE = 32;
 
+/** A zip that is being sent. */
+interface Work {
+  readonly source: string;
+  /** It and its version. */
+  readonly key: string;
+  readonly projectSlug: string;
+  /** Whether it was sent, or not: it may be looked at again. */
+  isDone: boolean;
+}
+
 /** How folders are watched. */
 export interface WatchOptions extends Omit<UploadTaskOptions, "onFailure"> {
   /** Pause between two looks, in milliseconds. A file that changes within it is not finished. @default {5_000} */
@@ -22,8 +32,8 @@ export interface WatchOptions extends Omit<UploadTaskOptions, "onFailure"> {
 /**
  * Sends zips as they appear in folders, until it is aborted. A zip is sent when it has stayed the same between two looks, has its end, and the ledger says
  * that the study of its name is done; it looks on while others are on their way. A folder that cannot be read is looked into again. A zip that could not be
- * sent is tried again, and so is a destination or a database that is out of reach or full, after pauses that double up to 32 times the interval; at once if
- * the zip has changed.
+ * sent is tried again, and so is a destination or a database that is out of reach, or a project that nothing gets through of, after pauses that double up to
+ * 32 times the interval; at once if the zip has changed.
  *
  * @param ledger Knows the studies.
  * @param dirs Looked through without the folders below them.
@@ -54,6 +64,7 @@ export async function watchImages(
   /** By path, the reason that was told last. */
   const told = new Map<string, string>();
   const outages = new Map<string, string>();
+  const folders = new Map<string, string>();
   const tell = ({ path, reason }: Unsendable, known = told) => {
     if (known.get(path) !== reason) onProblem({ path, reason });
     known.set(path, reason);
@@ -69,8 +80,11 @@ export async function watchImages(
   const keyOf = ({ source }: Pick<Zip, "source">) => `${source} ${before.get(source)}`;
   /** By path at the destination: which zip of which version failed, and the looks until it is tried again, now and at first. */
   const resting = new Map<string, { readonly key: string; left: number; readonly pause: number }>();
+  /** By project of which files were left untried: in which look, and how many it pauses for. */
+  const stuck = new Map<string, { readonly look: number; readonly pause: number }>();
+  let looks = 0;
   /** What is being sent, by path at the destination. */
-  const inHand = new Map<string, { readonly source: string; readonly key: string; isDone: boolean }>();
+  const inHand = new Map<string, Work>();
 
   /** What is to be sent that is not in hand. */
   const look = async (ending: AbortSignal): Promise<FileToSend[]> => {
@@ -80,9 +94,10 @@ export async function watchImages(
     for (const dir of dirs) {
       try {
         zips.push(...await findZips([dir]));
+        folders.delete(dir);
       } catch (error) {
         if (!(error instanceof UploadError)) throw error;
-        tell({ path: dir, reason: error.message });
+        tell({ path: dir, reason: error.message }, folders);
       }
     }
     const busy = new Set(inHand.values().map(({ source }) => source));
@@ -90,22 +105,25 @@ export async function watchImages(
     before = new Map(zips.map(({ source, version }) => [source, version]));
     const current = new Set(zips.map(keyOf));
     for (const [path, { key }] of resting) if (!current.has(key)) resting.delete(path);
+    looks += 1;
     const plan = await planZips(ledger, finished, { ...options, signal: ending });
-    outages.delete("ledger");
     plan.failed.forEach((failure) => tell(failure));
     return plan.files
-      .filter(({ path }) => {
+      .filter(({ path, projectSlug }) => {
+        const { look = -Infinity, pause = 0 } = stuck.get(projectSlug) ?? {};
+        if (looks <= look + pause) return false;
         const rest = resting.get(path);
         return !inHand.has(path) && (rest === undefined || --rest.left < 0);
       })
       .map((file) => {
-        const work = { source: file.source, key: keyOf(file), isDone: false };
+        const work: Work = { source: file.source, key: keyOf(file), projectSlug: file.projectSlug, isDone: false };
         inHand.set(file.path, work);
         return {
           ...file,
           comesAgain: true,
           async record(transfer) {
             await file.record(transfer);
+            stuck.delete(file.projectSlug);
             resting.delete(file.path);
             told.delete(file.path);
             work.isDone = true;
@@ -124,15 +142,18 @@ export async function watchImages(
     }
   }
   let pause = 1;
-  /** Whether the run has left files untried, and received none. */
-  let isStuck = false;
   const onFailure = (failure: Unsendable): void => {
-    tell(failure);
+    if (!(failure.untried && told.has(failure.path))) tell(failure);
     const work = inHand.get(failure.path);
     if (work === undefined) return;
     work.isDone = true;
-    isStuck ||= failure.untried === true;
-    if (failure.untried) return; // it comes with the next look, perhaps without those that failed
+    if (failure.untried) {
+      const before = stuck.get(work.projectSlug);
+      if (before?.look !== looks) {
+        stuck.set(work.projectSlug, { look: looks, pause: Math.min(2 * (before?.pause ?? 0.5), MAX_PAUSE) });
+      }
+      return; // it does not rest longer than its project
+    }
     const rest = Math.min(2 * (resting.get(failure.path)?.pause ?? 0.5), MAX_PAUSE);
     resting.set(failure.path, { key: work.key, left: rest, pause: rest });
   };
@@ -151,16 +172,15 @@ export async function watchImages(
   };
   try {
     for (;;) {
-      const had = total.result.verified;
-      isStuck = false;
       try {
         const files = await look(signal);
         if (files.length > 0) await sendFiles(ledger, destination, { files, failed: [], arrivals }, sending);
+        pause = 1;
       } catch (error) {
         bear(error);
-        isStuck = true;
+        pause = Math.min(2 * pause, MAX_PAUSE);
       }
-      pause = isStuck && total.result.verified === had ? Math.min(2 * pause, MAX_PAUSE) : 1;
+      if (thrown !== undefined) throw thrown.error; // in a look that nobody waited for any more
       inHand.clear();
       await delay(pause * intervalMs, { signal });
     }

@@ -394,9 +394,9 @@ export class FtpsConnection {
   }
 }
 
-/** Calls back once the other end was verified; with an error if the connection is gone before, unless it says so itself. The clock of the control connection runs on. */
+/** Calls back once the other end was verified, or with what ended the connection before. The clock of the control connection runs on. */
 function whenSecured(data: Socket | undefined, done: (error?: Error) => void): void {
-  const gone = () => done(new Error("Connection closed before the transfer (data socket)"));
+  const gone = () => done(data?.errored ?? new Error("Connection closed before the transfer (data socket)"));
   if (data === undefined || data.destroyed) return gone();
   if (!(data instanceof TLSSocket) || data.authorized) return done();
   const secured = () => {

@@ -398,6 +398,17 @@ Deno.test("Turns has later files of a project after its earlier ones, and one th
   ]);
 });
 
+Deno.test("Turns has as a project's last file none that was put back", () => {
+  const turns = new Turns(filesOf("", "x", { one: 3 }));
+  const first = turns.next();
+  assert(first);
+  turns.putBack(first.file);
+
+  assertEquals([turns.last("one"), turns.last("one"), turns.last("one")].map((turn) => turn?.file.path), [
+    ...["x-one/2", "x-one/1", undefined],
+  ]);
+});
+
 /** Batches of files, and no more; each once it is asked for. */
 function batches(...all: FileToSend[][]): { readonly arrivals: () => AsyncIterable<FileToSend[]> } {
   return {

@@ -417,3 +417,62 @@ embeddedTest("watchImages() ends with what its caller's functions throw, though 
     assertEquals(thrown === own, true);
   }
 });
+
+embeddedTest("watchImages() is not slowed down by a project of which nothing gets through", async () => {
+  await using stuck = await site("stuck", 30);
+  await using other = await site("free", 1);
+  const late = `${other.dir}/images/${other.pseudonyms[0]}.zip`;
+  await Deno.remove(late);
+  const abort = new AbortController();
+  let tried = 0;
+  const gateway = new Proxy(stuck.share, {
+    get(target, name) {
+      if (name === "stat") return target.stat.bind(target);
+      if (name !== "put") return Reflect.get(target, name, target);
+      return async (source: string, path: string, options: PutOptions) => {
+        if (path.startsWith(stuck.slug) && ++tried) throw new UploadError("interrupted", "Cannot upload: cut");
+        return await target.put(source, path, options);
+      };
+    },
+  });
+  let [written, took] = [Infinity, Infinity];
+  const writing = (async () => {
+    await until("the other project's zips were tried some times", () => tried > 40);
+    await writeZip(late);
+    written = performance.now();
+  })();
+
+  await watchImages(stuck.ledger, [`${stuck.dir}/images`, `${other.dir}/images`], gateway, {
+    signal: AbortSignal.any([abort.signal, AbortSignal.timeout(20_000)]),
+    intervalMs: 50,
+    onReceipt() {
+      took = performance.now() - written;
+      abort.abort();
+    },
+  });
+
+  await writing;
+  assertGreater(1_000, took); // two looks, and what they take; else up to 64 of 50 ms each
+});
+
+embeddedTest("watchImages() tells of a folder that is gone a second time too", async () => {
+  await using place = await site("gone-again", 1);
+  const { ledger, dir, slug, share } = place;
+  const abort = new AbortController();
+  const problems: string[] = [];
+  const watching = watchImages(ledger, [`${dir}/shared`], share, {
+    signal: abort.signal,
+    projectSlug: slug,
+    intervalMs: 5,
+    onProblem: ({ path }) => problems.push(path),
+  });
+  await until("it was told of", () => problems.length === 1);
+  await Deno.mkdir(`${dir}/shared`);
+  await delay(200);
+  await Deno.remove(`${dir}/shared`);
+  await until("it was told of again", () => problems.length === 2);
+  abort.abort();
+
+  await watching;
+  assertEquals(problems, [`${dir}/shared`, `${dir}/shared`]);
+});
