@@ -3,14 +3,14 @@ import { Client, FTPError, type FTPResponse } from "basic-ftp";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { Readable, Writable } from "node:stream";
-import type { Socket } from "node:net";
-import { type ConnectionOptions, TLSSocket } from "node:tls";
+import type { ConnectionOptions } from "node:tls";
 import type { ChecksumKind } from "./checksum.ts";
 import { UploadError } from "./errors.ts";
 import type { checkFtpsOptions } from "./ftps_options.ts";
 import { isPlainName } from "./remote_path.ts";
 import { storeWhole } from "./store_whole.ts";
 import { askTogether, refusalIn, sizeIn } from "./together.ts";
+import { whenSecured } from "./when_secured.ts";
 
 /** Slowest hashing of a server that is waited for, in bytes per millisecond. */
 const HASH_BYTES_PER_MS = 10_000;
@@ -392,18 +392,6 @@ export class FtpsConnection {
     this.#client.ftp.socket.setTimeout(this.#timeoutMs + bytes / HASH_BYTES_PER_MS);
     return (await reply).message;
   }
-}
-
-/** Calls back once the other end was verified, or with what ended the connection before. The clock of the control connection runs on. */
-function whenSecured(data: Socket | undefined, done: (error?: Error) => void): void {
-  const gone = () => done(data?.errored ?? new Error("Connection closed before the transfer (data socket)"));
-  if (data === undefined || data.destroyed) return gone();
-  if (!(data instanceof TLSSocket) || data.authorized) return done();
-  const secured = () => {
-    data.off("close", gone);
-    done();
-  };
-  data.once("secureConnect", secured).once("close", gone);
 }
 
 /** What a refused CWD means: 550 is said of what is missing, cannot be made, and is denied. */
