@@ -1,4 +1,4 @@
-import { isAbsolute } from "node:path";
+import { isAbsolute, relative } from "node:path";
 import { isLoopback } from "../loopback.ts";
 import { type ReadSetting, SettingsReader } from "./settings.ts";
 
@@ -185,6 +185,12 @@ function readDestination(settings: SettingsReader): DestinationConfig {
     settings.problem(
       `PIXL_UPLOAD_DIR must be an absolute path, as the ledger knows the share by: current value is '${dir}'`,
     );
+  } else {
+    for (const name of ["PIXL_EXPORT_DIR", "PIXL_IMAGE_DIR"]) {
+      const source = settings.optional(name);
+      if (source === undefined || !isAbsolute(source) || relative(source, dir).startsWith("..")) continue;
+      settings.problem(`PIXL_UPLOAD_DIR is in ${name}: nothing would leave this host, name the share`);
+    }
   }
   return { kind: "directory", dir };
 }

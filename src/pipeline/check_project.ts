@@ -177,7 +177,9 @@ export async function checkProject(
 
   async function addMissing({ imageId, path, isHere }: MissingZip): Promise<void> {
     const repaired = options.repair === true && await ledger.unexport(imageId, isHere ? "done" : "queued", call);
-    const next = isHere ? "'pixl upload images' sends it" : "'pixl retry --unfinished' asks for the study";
+    const next = isHere
+      ? "'pixl upload images' sends it"
+      : `'pixl retry ${projectSlug} --unfinished' asks for the study`;
     const remedy = repaired
       ? `set back: ${next}`
       : `'pixl check ${projectSlug} --repair' sets it back: then ${next} again`;

@@ -93,11 +93,12 @@ export class DirectoryDestination implements Destination {
     const found: RemoteFile[] = [];
     const visit = async (path: string): Promise<void> => {
       options.signal?.throwIfAborted();
-      for (const entry of await entriesOf(this.#local(path))) {
+      const local = this.#local(path);
+      for (const entry of await entriesOf(local)) {
         if (!isPlainName(entry.name)) continue;
         const below = `${path}/${entry.name}`;
         if (entry.isDirectory()) await visit(below);
-        else if (entry.isFile()) found.push({ path: below, bytes: (await stat(this.#local(below))).size });
+        else if (entry.isFile()) found.push({ path: below, bytes: (await stat(join(local, entry.name))).size });
       }
     };
     await this.#guard(`list '${this.#local(folder)}'`, options, () => visit(folder));

@@ -6,13 +6,14 @@ const CODES: ReadonlyMap<string, readonly [UploadErrorCode, string]> = new Map([
   ["ENOSPC", ["no-space", "make room there"]],
   ["EDQUOT", ["no-space", "make room there"]],
   ["EFBIG", ["no-space", "use a file system that takes files of this size"]],
+  ["EROFS", ["permission-denied", "mount the file system so that it can be written"]],
   ["ETIMEDOUT", ["timeout", "try again; if it stays, see whether the share's server answers"]],
   ["ENOENT", ["interrupted", "try again; if it stays, see who moves or removes files there"]],
   ["ESTALE", ["interrupted", "try again; if it stays, mount the share anew"]],
   ["EIO", ["interrupted", "try again; if it stays, see to the disk or the share"]],
 ]);
 
-/** Everything else: EACCES, EPERM, EROFS, ENOTDIR, EISDIR, and Deno's own refusal. */
+/** Everything else: EACCES, EPERM, ENOTDIR, EISDIR, and Deno's own refusal. */
 const DENIED = [
   "permission-denied",
   "let the user, and Deno (--allow-read, --allow-write), write in this folder, and see that no file or folder is in the way",

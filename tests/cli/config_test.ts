@@ -38,6 +38,17 @@ Deno.test("readConfig() wants the whole path of a share", () => {
   assertEquals(read("/mnt/dsh").destination, { kind: "directory", dir: "/mnt/dsh" });
 });
 
+Deno.test("readConfig() refuses a share that is where exports or images come from", () => {
+  const read = (dir: string) =>
+    readConfig(from({ PIXL_UPLOAD_DIR: dir, PIXL_EXPORT_DIR: "/data/exports", PIXL_IMAGE_DIR: "/data/images" }), {
+      destination: true,
+    });
+  for (const dir of ["/data/exports", "/data/images/dsh/"]) {
+    assertThrows(() => read(dir), ConfigError, "nothing would leave this host");
+  }
+  assertEquals(read("/data/images-dsh").destination, { kind: "directory", dir: "/data/images-dsh" });
+});
+
 Deno.test("readConfig() reads a secret from the first line of a file", async () => {
   const file = await Deno.makeTempFile();
   await Deno.writeTextFile(file, "PWSEED of a file\nsecond line\n");

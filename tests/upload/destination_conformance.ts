@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertGreater, assertRejects, assertStrictEquals } from "@std/assert";
-import type { Destination, PartRecord, Verification } from "../../src/upload/mod.ts";
+import { type Destination, partNameOf, type PartRecord, type Verification } from "../../src/upload/mod.ts";
 import { type ProgramName, testWith } from "../support/programs.ts";
 import { assertFails, assertSameBytes, partIn, partsIn, randomBytes, sha256 } from "./workbench.ts";
 
@@ -463,6 +463,17 @@ export function destinationConformance(
     await destination.remove("a/new/3.zip");
     await destination.remove("a/new/3.zip");
     assertEquals(await paths(), ["a/b c/1.zip=1000"]);
+  });
+
+  test("list() has unfinished files too", async (workbench) => {
+    await using destination = await workbench.open();
+    await destination.put(await workbench.file(1_000), "a/1.zip");
+    const part = partNameOf("a/2.zip");
+    await workbench.plant(`a/${part}`, randomBytes(7));
+
+    assertEquals((await destination.list("a")).map(({ path, bytes }) => `${path}=${bytes}`).sort(), [
+      ...[`a/${part}=7`, "a/1.zip=1000"],
+    ]);
   });
 
   test("list() leaves out names that could not be ours", async (workbench) => {
