@@ -89,7 +89,7 @@ async function manySmall(server: FtpsServer, dir: string): Promise<BenchRow> {
     name: `${FILES} files of 100 KiB to vsftpd over ${CONNECTIONS} connections`,
     unit: "files/s",
     goal: 1,
-    rounds: 3,
+    rounds: 7,
     ours: () =>
       afresh(server, () =>
         perSecond(FILES, async () => {
