@@ -1,65 +1,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { deadline, delay } from "@std/async";
-import { type FileToSend, Turns, type UploadPlan } from "../../src/pipeline/file_to_send.ts";
+import type { FileToSend, UploadPlan } from "../../src/pipeline/file_to_send.ts";
 import { LeaseLostError } from "../../src/database/mod.ts";
-import { Attempts } from "../../src/pipeline/attempts.ts";
 import { sendFiles } from "../../src/pipeline/send_files.ts";
-import {
-  type Destination,
-  partNameOf,
-  type PutOptions,
-  type Receipt,
-  UploadError,
-  type UploadErrorCode,
-} from "../../src/upload/mod.ts";
+import { type Destination, partNameOf, UploadError } from "../../src/upload/mod.ts";
 import { embeddedTest } from "../support/databases.ts";
+import { fails, filesOf, sharing } from "./sharing.ts";
 import { site } from "./upload_site.ts";
-
-type Put = (path: string, options: PutOptions) => Promise<void>;
-
-/** A share that does something else before it takes a file. */
-function sharing(share: Destination, before: Put): Destination {
-  return new Proxy(share, {
-    get(target, name) {
-      if (name === "stat") return target.stat.bind(target);
-      if (name !== "put") return Reflect.get(target, name, target);
-      return async (source: string, path: string, options: PutOptions): Promise<Receipt> => {
-        await before(path, options);
-        return await target.put(source, path, options);
-      };
-    },
-  });
-}
-
-function fails(code: UploadErrorCode): Promise<never> {
-  return Promise.reject(new UploadError(code, "Cannot go on"));
-}
-
-/** Files of projects, `counts` of each. */
-function filesOf(source: string, base: string, counts: Readonly<Record<string, number>>): FileToSend[] {
-  return Object.entries(counts).flatMap(([project, count]) =>
-    Array.from({ length: count }, (_, at) => ({
-      projectSlug: project,
-      source,
-      bytes: 1_000,
-      path: `${base}-${project}/${at}`,
-      record: () => Promise.resolve(),
-    }))
-  );
-}
-
-Deno.test("Turns gives a file to the project that has the fewest in hand", () => {
-  const turns = new Turns(filesOf("", "x", { large: 4, small: 3 }));
-  const [first, second, third, fourth] = Array.from({ length: 4 }, () => turns.next());
-  assertEquals([first, second, third, fourth].map((turn) => turn?.file.projectSlug), [
-    ...["large", "small", "large", "small"],
-  ]);
-  second?.finished();
-  assertEquals(turns.next()?.file.path, "x-small/2");
-  assertEquals([turns.next(), turns.next(), turns.next()].map((turn) => turn?.file.path), [
-    ...["x-large/2", "x-large/3", undefined],
-  ]);
-});
 
 embeddedTest(
   "sendFiles() leaves room for a project of small files while another's large ones are on their way",
@@ -370,45 +317,6 @@ embeddedTest("sendFiles() goes on after an outage that hit a file on each of 8 c
   assertEquals([result.sent, result.failed], [10, []]);
 });
 
-Deno.test("Turns gives projects that come later, or again, no more turns than the others have from then on", () => {
-  const turns = new Turns(filesOf("", "x", { old: 100, large: 1, again: 1 }));
-  const next = () => {
-    const turn = turns.next();
-    if (turn?.file.projectSlug !== "large") turn?.finished(); // that one stays in hand
-    return turn?.file.projectSlug;
-  };
-  for (let at = 0; at < 50; at++) next();
-
-  turns.add(filesOf("", "y", { new: 50, again: 50 }));
-
-  const twelve = Array.from({ length: 12 }, next);
-  assertEquals(["old", "new", "again"].map((each) => twelve.filter((project) => project === each).length), [4, 4, 4]);
-});
-
-Deno.test("Turns has later files of a project after its earlier ones, and one that is put back between them", () => {
-  const turns = new Turns(filesOf("", "x", { one: 2 }));
-  const first = turns.next();
-  assert(first);
-  first.finished();
-  turns.putBack(first.file);
-  turns.add(filesOf("", "y", { one: 2 }));
-
-  assertEquals(Array.from({ length: 5 }, () => turns.next()?.file.path), [
-    ...["x-one/1", "x-one/0", "y-one/0", "y-one/1", undefined],
-  ]);
-});
-
-Deno.test("Turns has as a project's last file none that was put back", () => {
-  const turns = new Turns(filesOf("", "x", { one: 3 }));
-  const first = turns.next();
-  assert(first);
-  turns.putBack(first.file);
-
-  assertEquals([turns.last("one"), turns.last("one"), turns.last("one")].map((turn) => turn?.file.path), [
-    ...["x-one/2", "x-one/1", undefined],
-  ]);
-});
-
 /** Batches of files, and no more; each once it is asked for. */
 function batches(...all: FileToSend[][]): { readonly arrivals: () => AsyncIterable<FileToSend[]> } {
   return {
@@ -504,18 +412,6 @@ embeddedTest("sendFiles() tries a file that comes again once, also where another
   const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
 
   assertEquals([sent, failed.map(({ path }) => path), tried.length], [1, [held ?? "", cut ?? ""], 2]);
-});
-
-Deno.test("Turns passes over what is not ready, until it is", () => {
-  let isReady = false;
-  const [first, second, other] = filesOf("", "x", { one: 2, two: 1 });
-  assert(first && second && other);
-  const turns = new Turns([{ ...first, isReady: () => isReady }, second, other]);
-  const next = () => turns.next()?.file.path;
-  assertEquals([turns.last("one")?.file.path, next(), next()], ["x-one/1", "x-two/0", undefined]);
-
-  isReady = true;
-  assertEquals([next(), next()], ["x-one/0", undefined]);
 });
 
 /** As a server says that it has too many connections. */
@@ -674,50 +570,6 @@ embeddedTest("sendFiles() does not end for an answer that is lasting but of one 
   const { sent, failed } = await sendFiles(ledger, destination, { files, failed: [] });
 
   assertEquals([sent, failed.map(({ path }) => path)], [3, [bad]]);
-});
-
-Deno.test("Attempts says that some are served while one is verified for long, and for a while between two files", () => {
-  let now = 0;
-  const attempts = new Attempts(() => now);
-  const one = attempts.begin();
-  assertEquals(attempts.areServed, false);
-
-  one.moves();
-  now = 3_600_000;
-  assertEquals(attempts.areServed, true);
-
-  one.ends(true);
-  now += 9_000;
-  assertEquals(attempts.areServed, true);
-  now += 1_000;
-  assertEquals(attempts.areServed, false);
-});
-
-Deno.test("Attempts does not count one that was thrown out as served, nor what it tells later", () => {
-  const attempts = new Attempts();
-  const one = attempts.begin();
-  one.moves();
-  one.ends(false);
-  one.moves();
-
-  assertEquals([one.moved, attempts.areServed], [true, false]);
-});
-
-Deno.test("Attempts vouches with what began before, and with what got in for what did not", () => {
-  const attempts = new Attempts();
-  const [oldest, middle, newest] = [attempts.begin(), attempts.begin(), attempts.begin()];
-  const vouched = () => [oldest, middle, newest].map((each) => attempts.vouchFor(each));
-  assertEquals(vouched(), [false, true, true]);
-
-  middle.moves();
-  assertEquals(vouched(), [true, false, true]);
-  newest.moves();
-  assertEquals(vouched(), [true, false, true]);
-  oldest.moves();
-  assertEquals(vouched(), [false, true, true]);
-  oldest.ends(false);
-  middle.ends(false);
-  assertEquals(vouched(), [false, false, false]);
 });
 
 embeddedTest("sendFiles() does not cut off a file that is slow to begin where there is room for no other", async () => {

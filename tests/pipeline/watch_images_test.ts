@@ -6,6 +6,7 @@ import { type Destination, type PutOptions, UploadError, type UploadErrorCode } 
 import { embeddedTest } from "../support/databases.ts";
 import { until } from "../support/until.ts";
 import { randomBytes } from "../upload/workbench.ts";
+import { fails, sharing } from "./sharing.ts";
 import { site, writeZip } from "./upload_site.ts";
 
 /** A share that takes nothing, for that reason, and calls back at each try. */
@@ -175,17 +176,10 @@ embeddedTest(
     await Deno.remove(`${dir}/images/${late}.zip`);
     const abort = new AbortController();
     const { promise: lateIsThere, resolve } = Promise.withResolvers<void>();
-    const slow = new Proxy(share, {
-      get: (target, name) =>
-        name === "put"
-          ? async (source: string, path: string, options: PutOptions) => {
-            if (path.includes(large)) {
-              await writeZip(`${dir}/images/${late}.zip`);
-              await deadline(lateIsThere, 5_000);
-            }
-            return await target.put(source, path, options);
-          }
-          : Reflect.get(target, name, target),
+    const slow = sharing(share, async (path) => {
+      if (!path.includes(large)) return;
+      await writeZip(`${dir}/images/${late}.zip`);
+      await deadline(lateIsThere, 5_000);
     });
     const received: string[] = [];
 
@@ -211,15 +205,9 @@ embeddedTest("watchImages() tries again what failed while another zip is on its 
   const abort = new AbortController();
   const { promise: enough, resolve } = Promise.withResolvers<void>();
   let tried = 0;
-  const picky = new Proxy(share, {
-    get: (target, name) =>
-      name === "put"
-        ? async (source: string, path: string, options: PutOptions) => {
-          if (path.includes(large)) await deadline(enough, 5_000);
-          else if (++tried < 3) throw new UploadError("verification-failed", "Cannot upload: no");
-          return await target.put(source, path, options);
-        }
-        : Reflect.get(target, name, target),
+  const picky = sharing(share, async (path) => {
+    if (path.includes(large)) await deadline(enough, 5_000);
+    else if (++tried < 3) throw new UploadError("verification-failed", "Cannot upload: no");
   });
   const received: string[] = [];
 
@@ -306,15 +294,8 @@ embeddedTest("watchImages() tries all of a project in the end whose first and la
   const { ledger, dir, slug, share, pseudonyms } = place;
   const isGood = (path: string) => pseudonyms.slice(7, 10).some((each) => path.includes(each));
   const abort = new AbortController();
-  const gateway = new Proxy(share, {
-    get(target, name) {
-      if (name === "stat") return target.stat.bind(target);
-      if (name !== "put") return Reflect.get(target, name, target);
-      return async (source: string, path: string, options: PutOptions) => {
-        if (!isGood(path)) throw new UploadError("interrupted", "Cannot upload: cut");
-        return await target.put(source, path, options);
-      };
-    },
+  const gateway = sharing(share, async (path) => {
+    if (!isGood(path)) await fails("interrupted");
   });
   let received = 0;
 
@@ -425,15 +406,8 @@ embeddedTest("watchImages() is not slowed down by a project of which nothing get
   await Deno.remove(late);
   const abort = new AbortController();
   let tried = 0;
-  const gateway = new Proxy(stuck.share, {
-    get(target, name) {
-      if (name === "stat") return target.stat.bind(target);
-      if (name !== "put") return Reflect.get(target, name, target);
-      return async (source: string, path: string, options: PutOptions) => {
-        if (path.startsWith(stuck.slug) && ++tried) throw new UploadError("interrupted", "Cannot upload: cut");
-        return await target.put(source, path, options);
-      };
-    },
+  const gateway = sharing(stuck.share, async (path) => {
+    if (path.startsWith(stuck.slug) && ++tried) await fails("interrupted");
   });
   let [written, took] = [Infinity, Infinity];
   const writing = (async () => {
